@@ -1,14 +1,17 @@
-"""Some cells of a rehearsal's table, computed again from the official files and the weights.
+"""Cells of a rehearsal's table, computed again from the official archives and the weights.
 
-It decodes images with Pillow, labels them by its own rules, and merges weights itself. Of wiseft
-it takes the image towers alone. `findings` names what a table has in place of the right numbers.
+It decodes and resizes images with Pillow, labels them by `official`'s rules, merges weights and
+counts itself. Of wiseft it takes the image towers alone. What a table has in place of the right
+numbers is named, where it is one of a few known mistakes.
 """
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,160 +20,194 @@ import pandas as pd
 import torch
 from PIL import Image
 from safetensors import safe_open
-from scipy.io import loadmat
+from tools.rehearsal import official
+from tools.rehearsal.official import Labelled, Picture
 
+from wiseft.base.loading import read_yaml
 from wiseft.models import towers
-from wiseft.study.targets import Targets
+from wiseft.study.targets import Run, Targets
 
-Labelled = list[tuple[Path, int]]
-Cell = tuple[str, str]
-"""A dataset and a split."""
+Cell = tuple[str, str, str]
+"""A run, a dataset and a split."""
 Scores = dict[float, float]
 """Accuracy by alpha."""
-ALPHAS = (0.0, 0.25, 0.75, 1.0)
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+RUNS = 2
+"""Of an experiment, at most: the first and the last."""
 OFF_BY = 1.5
 """Images that rounding may turn, and a half."""
 
 
-def dtd(datasets: Path, split: str) -> Labelled:
-    """Partition 1: lists of `<class>/<file>`; classes are the sorted folders."""
-    top = datasets / "dtd" / "files" / "dtd"
-    classes = sorted(folder.name for folder in (top / "images").iterdir())
-    lines = (top / "labels" / f"{ {'test': 'test1', 'held-out': 'val1'}[split] }.txt").read_text()
-    return [(top / "images" / n, classes.index(n.partition("/")[0])) for n in lines.split()]
+@dataclass(frozen=True)
+class Told:
+    """What models tell of a cell's images.
 
+    Attributes:
+        labels: class of each image, (n,).
+        classes: how many there are.
+        predictions: by alpha, (n,).
+    """
 
-def cars(datasets: Path, split: str) -> Labelled:
-    """Annotations count classes from 1."""
-    if split == "test":
-        table = datasets / ".archives" / "cars" / "cars_test_annos_withlabels.mat"
-        images = datasets / "cars" / "files" / "cars_test" / "cars_test"
-    else:
-        table = datasets / "cars" / "files" / "devkit" / "devkit" / "cars_train_annos.mat"
-        images = datasets / "cars" / "files" / "cars_train" / "cars_train"
-    rows = loadmat(table, squeeze_me=True)["annotations"]
-    return [(images / str(row["fname"]), int(row["class"]) - 1) for row in rows]
+    labels: np.ndarray
+    classes: int
+    predictions: Mapping[float, np.ndarray]
 
-
-RULES: dict[str, Callable[[Path, str], Labelled]] = {"dtd": dtd, "cars": cars}
-"""Datasets whose cells are computed again. Of `cars` the test images alone: others are drawn."""
-SPLITS = {"dtd": ("held-out", "test"), "cars": ("test",)}
-
-
-def seen(image: Image.Image, how: Mapping[str, Any]) -> np.ndarray:
-    """Return the centre (S, S, 3) of an image whose shortest side is resized, as CLIP sees it."""
-    edge, size = how.get("resize_size") or how["size"], how["size"]
-    width, height = image.size
-    short = min(width, height)
-    scaled = image.convert("RGB").resize(
-        (int(edge * width / short), int(edge * height / short)), Image.Resampling.BICUBIC
-    )
-    left, top = (round((side - size) / 2) for side in scaled.size)
-    return np.asarray(scaled.crop((left, top, left + size, top + size)))
-
-
-def predictions(ends: Sequence[Path], alpha: float, images: Sequence[Path]) -> np.ndarray:
-    """Return the classes (n,) that (1 - alpha) theta_0 + alpha theta_1 tells."""
-    zero, one = (safe_open(path, "pt") for path in ends)
-    header = json.loads(zero.metadata()["wiseft"])
-    weights = {
-        name: (1 - alpha) * zero.get_tensor(name) + alpha * one.get_tensor(name)
-        for name in zero.keys()  # noqa: SIM118 (it is no mapping)
-    }
-    tower = towers.build_image(header["architecture"]).eval()
-    own = {k.removeprefix("image."): v for k, v in weights.items() if k.startswith("image.")}
-    tower.load_state_dict(own, strict=False)
-    how = header["preprocessing"]
-    pixels = np.stack([seen(Image.open(path), how) for path in images]) / 255.0
-    given = torch.tensor((pixels - how["mean"]) / how["std"], dtype=torch.float32)
-    with torch.inference_mode():
-        features = tower(given.permute(0, 3, 1, 2))
-        if towers.normalises(header["architecture"]):
-            features = features / features.norm(dim=-1, keepdim=True)
-        logits = features @ weights["head.weight"].T + weights["head.bias"]
-    return logits.argmax(dim=1).numpy()
-
-
-def macro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean of F1 over the classes that occur."""
-    scores = []
-    for label in np.unique(labels):
-        hits = ((predicted == label) & (labels == label)).sum()
-        scores.append(2 * hits / ((predicted == label).sum() + (labels == label).sum()))
-    return float(np.mean(scores))
-
-
-def computed(
-    ends: Sequence[Path], cells: Sequence[Cell], datasets: Path
-) -> dict[Cell, dict[str, Scores]]:
-    """Return the accuracies of cells, and what they would be after each mistake, by its name."""
-    found: dict[Cell, dict[str, Scores]] = {}
-    for dataset, split in cells:
-        paths, given = zip(*RULES[dataset](datasets, split), strict=True)
-        labels, classes = np.array(given), max(given) + 1
-        told = {alpha: predictions(ends, alpha, paths) for alpha in ALPHAS}
-        right = {alpha: float((told[alpha] == labels).mean()) for alpha in ALPHAS}
-        found[dataset, split] = {
-            "": right,
-            "alpha reversed": {alpha: right[1 - alpha] for alpha in ALPHAS},
-            "macro-F1 instead of accuracy": {a: macro_f1(told[a], labels) for a in ALPHAS},
-            **{
-                f"labels shifted by {by:+}": {
-                    a: float((told[a] == (labels + by) % classes).mean()) for a in ALPHAS
-                }
-                for by in (-1, 1)
-            },
+    def scores(self, shift: int = 0, reverse: bool = False) -> Scores:
+        """Return the accuracies; with the labels shifted, or alpha reversed, if asked for."""
+        labels = (self.labels + shift) % self.classes
+        return {
+            alpha: float((self.predictions[1 - alpha if reverse else alpha] == labels).mean())
+            for alpha in self.predictions
         }
+
+    def macro_f1(self) -> Scores:
+        """Return the mean of F1 over the classes that occur."""
+        found = {}
+        for alpha, told in self.predictions.items():
+            f1 = []
+            for label in np.unique(self.labels):
+                hits = ((told == label) & (self.labels == label)).sum()
+                f1.append(2 * hits / ((told == label).sum() + (self.labels == label).sum()))
+            found[alpha] = float(np.mean(f1))
+        return found
+
+
+MISTAKES: Mapping[str, Callable[[Told], Scores]] = {
+    "alpha reversed": lambda told: told.scores(reverse=True),
+    "labels shifted by one": lambda told: told.scores(1),
+    "labels shifted by minus one": lambda told: told.scores(-1),
+    "macro-F1 instead of accuracy": Told.macro_f1,
+}
+
+
+def differences(targets: Targets, root: Path) -> list[str]:
+    """Return a sentence for each cell of a finished rehearsal that this recomputation denies."""
+    rows = pd.read_csv(root / targets.files.tables["table_csv"], keep_default_na=False)
+    return findings(table(rows, targets.name), told(targets, root, rows))
+
+
+def told(targets: Targets, root: Path, rows: pd.DataFrame) -> dict[Cell, Told]:
+    """Return what models tell of a sample of a table's cells.
+
+    Args:
+        rows: the tidy table, for which cells there are.
+    """
+    cells = table(rows, targets.name)
+    runs = [run for run in targets.combined if any(run.name == name for name, *_ in cells)]
+    runs = [run for run in runs if run.method_id not in targets.contrastive]
+    sample = dict.fromkeys([*runs[:1], *runs[1:][-(RUNS - 1) :]])
+    read = cache(lambda dataset: splits(root, dataset))
+    found = {}
+    for run in sample:
+        ends = (targets.theta_0(run.model, run.method_id), _theta_1(targets, run))
+        for cell in cells:
+            if cell[0] == run.name and cell[2] in read(cell[1]):
+                found[cell] = predicted([root / end for end in ends], read(cell[1])[cell[2]])
     return found
 
 
-def findings(
-    table: Mapping[Cell, Scores], right: Mapping[Cell, Mapping[str, Scores]], n: Mapping[Cell, int]
-) -> list[str]:
+def _theta_1(targets: Targets, run: Run) -> Path | str:
+    return targets.theta_1(run.model, run.method_id, run.seed)
+
+
+def table(rows: pd.DataFrame, experiment: str) -> dict[Cell, tuple[int, Scores]]:
+    """Return number of images and accuracies of those cells of a tidy table that can be checked."""
+    known = {
+        "source": "measured",
+        "experiment": experiment,
+        "combination": "weight",
+        "selection": "grid",
+        "metric": "accuracy",
+        "view": "all",
+    }
+    rows = rows[np.logical_and.reduce([rows[key] == value for key, value in known.items()])]
+    cells: dict[Cell, tuple[int, Scores]] = {}
+    for row in rows.itertuples():
+        if row.dataset in official.READERS and float(row.alpha) in ALPHAS:
+            cell = cells.setdefault((row.run, row.dataset, row.split), (int(row.n), {}))
+            cell[1][float(row.alpha)] = float(row.value)
+    return cells
+
+
+def splits(root: Path, dataset: str) -> dict[str, Labelled]:
+    """Return a dataset's official splits, and the held-out images that its entry draws."""
+    found = official.READERS[dataset](root / "datasets" / ".archives")
+    draw = read_yaml(root / "config" / "datasets" / f"{dataset}.yaml").get("held_out")
+    if draw:
+        whole = found.pop(draw["of"])
+        rng = np.random.default_rng(draw["seed"])
+        found["held-out"] = whole.taken(rng.choice(len(whole.labels), draw["count"], replace=False))
+    return found
+
+
+def predicted(ends: list[Path], given: Labelled) -> Told:
+    """Return the classes that (1 - alpha) theta_0 + alpha theta_1 tells of images."""
+    zero, one = (safe_open(path, "pt") for path in ends)
+    header = json.loads(zero.metadata()["wiseft"])
+    pixels = np.stack([seen(image, header["preprocessing"], given.border) for image in given.images])
+    images = torch.tensor(pixels, dtype=torch.float32).permute(0, 3, 1, 2)
+    members = given.members or tuple((label,) for label in range(len(header["class_names"])))
+    predictions = {}
+    for alpha in ALPHAS:
+        weights = {
+            name: (1 - alpha) * zero.get_tensor(name) + alpha * one.get_tensor(name)
+            for name in zero.keys()  # noqa: SIM118 (it is no mapping)
+        }
+        logits = logits_of(header["architecture"], weights, images)
+        best = [logits[:, list(each)].max(dim=1).values for each in members]
+        predictions[alpha] = torch.stack(best, dim=1).argmax(dim=1).numpy()
+    return Told(np.array(given.labels), len(members), predictions)
+
+
+def seen(picture: Picture, how: Mapping[str, Any], border: int) -> np.ndarray:
+    """Return an image as a tower is given it, (S, S, 3): resized, the centre cropped, scaled."""
+    image = Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else None
+    image = (image or Image.fromarray(np.asarray(picture))).convert("RGB")
+    width, height = image.size
+    image = image.crop((border, border, width - border, height - border))
+    size, edge = how["size"], how.get("resize_size") or how["size"]
+    short = min(image.size)
+    sides = [edge if how.get("resize_mode") else int(edge * side / short) for side in image.size]
+    bilinear = how.get("interpolation") == "bilinear"
+    kind = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
+    image = image.resize((sides[0], sides[1]), kind)
+    floor = how.get("crop") == "floor"
+    left, top = ((s - size) // 2 if floor else round((s - size) / 2) for s in sides)
+    pixels = np.asarray(image.crop((left, top, left + size, top + size))) / 255
+    return np.asarray((pixels - how["mean"]) / how["std"])
+
+
+def logits_of(
+    architecture: Mapping[str, Any], weights: Mapping[str, torch.Tensor], images: torch.Tensor
+) -> torch.Tensor:
+    """Return the logits (n, classes) of a model with a linear head."""
+    tower = towers.build_image(architecture).eval()
+    own = {k.removeprefix("image."): v for k, v in weights.items() if k.startswith("image.")}
+    missing, unknown = tower.load_state_dict(own, strict=False)
+    assert not unknown and all(name.endswith("num_batches_tracked") for name in missing)
+    with torch.inference_mode():
+        features = tower(images)
+        if towers.normalises(architecture):
+            features = features / features.norm(dim=-1, keepdim=True)
+        return features @ weights["head.weight"].T + weights["head.bias"]
+
+
+def findings(cells: Mapping[Cell, tuple[int, Scores]], told: Mapping[Cell, Told]) -> list[str]:
     """Return a sentence for each cell that has not the right numbers, with what it has instead."""
     sentences = []
-    for cell, scores in table.items():
-        equal = partial(_equal, scores, n[cell])
-        if equal(right[cell][""]):
+    for cell, each in told.items():
+        n, scores = cells[cell]
+        right = each.scores()
+        if n == len(each.labels) and _equal(scores, n, right):
             continue
-        others = [" ".join(each) for each in right if each != cell and equal(right[each][""])]
-        names = [f"the numbers of {other}" for other in others]
-        names += [name for name, values in right[cell].items() if name and equal(values)]
-        told = ", ".join(f"{a:g}: {v:.3f} for {right[cell][''][a]:.3f}" for a, v in scores.items())
-        sentences.append(f"{' '.join(cell)} ({' or '.join(names) or 'unknown'}; {told})")
+        numbers = {f"the numbers of {' '.join(c)}": told[c].scores() for c in told if c != cell}
+        numbers |= {name: mistaken(each) for name, mistaken in MISTAKES.items()}
+        names = [name for name, other in numbers.items() if _equal(scores, n, other)]
+        values = ", ".join(f"{a:g}: {v:.3f} for {right[a]:.3f}" for a, v in scores.items())
+        images = f"{n} images for {len(each.labels)}; " if n != len(each.labels) else ""
+        sentences.append(f"{' '.join(cell)}: {' or '.join(names) or 'unknown'} ({images}{values})")
     return sentences
 
 
 def _equal(one: Scores, n: int, other: Scores) -> bool:
     return all(abs(value - other[alpha]) * n < OFF_BY for alpha, value in one.items())
-
-
-def cells_of(
-    targets: Targets, root: Path
-) -> tuple[list[Path], dict[Cell, Scores], dict[Cell, int]]:
-    """Return the ends of an experiment's first run, its cells in the table, and their images."""
-    run = targets.combined[0]
-    ends = [
-        root / targets.theta_0(run.model, run.method_id),
-        root / targets.theta_1(run.model, run.method_id, run.seed),
-    ]
-    rows = pd.read_csv(root / targets.files.tables["table_csv"], keep_default_na=False)
-    rows = rows[(rows["source"] == "measured") & (rows["experiment"] == targets.name)]
-    rows = rows[(rows["run"] == run.name) & (rows["combination"] == "weight")]
-    rows = rows[(rows["selection"] == "grid") & (rows["metric"] == "accuracy")]
-    table: dict[Cell, Scores] = {}
-    images: dict[Cell, int] = {}
-    for row in rows.itertuples():
-        if row.split in SPLITS.get(row.dataset, ()) and float(row.alpha) in ALPHAS:
-            table.setdefault((row.dataset, row.split), {})[float(row.alpha)] = float(row.value)
-            images[row.dataset, row.split] = int(row.n)
-    return ends, table, images
-
-
-def differences(targets: Targets, root: Path) -> list[str]:
-    """Return a sentence for each cell of a finished rehearsal that a recomputation denies."""
-    contrastive = {*targets.contrastive}
-    if not targets.combined or targets.combined[0].method_id in contrastive:
-        return []
-    ends, table, images = cells_of(targets, root)
-    return findings(table, computed(ends, list(table), root / "datasets"), images)
