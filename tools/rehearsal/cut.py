@@ -20,6 +20,7 @@ from wiseft.study.config.methods import FinetuneSettings
 
 LINKED = ("Snakefile", "workflow", "src", "profiles", "environment.yml")
 STEPS = 30
+WARMUP = 10
 SAVED = 20
 """Steps after which a state of a training is kept."""
 TRIALS = 2
@@ -120,7 +121,7 @@ def _training(settings: dict[str, Any], large: bool) -> dict[str, Any]:
         ("batch_size", BATCH),
         ("train_samples", TRAIN_SAMPLES),
         ("samples_per_class", SHOTS),
-        ("warmup_steps", 1),
+        ("warmup_steps", WARMUP),
         ("checkpoint_every", SAVED),
     ):
         if cut.get(key):

@@ -231,9 +231,9 @@ def sun397(
     for label, scene in enumerate(classes):
         for number in range(train + test + unused):
             name = f"{scene}/sun_{'abcdefgh'[number]}{label:04d}.jpg"
-            picture(root / images / name, names[label], f"sun397/{number < train}")
+            split = "train" if number < train else "test"
+            picture(root / images / name, names[label], f"sun397/{split}")
             if number < train + test:
-                split = "train" if number < train else "test"
                 lists[split].append(f"/{name}")
                 written.splits[split][f"{images}/{name}"] = label
     partitions = root / "Partitions"

@@ -145,9 +145,8 @@ def _objectnet(
     top = root / "objectnet-1.0"
     written = []
     for folder, display in folders.items():
-        shows = overlap.get(display, display).partition(",")[
-            0
-        ]  # a class of ImageNet, if there is one
+        # A class of ImageNet, if there is one.
+        shows = overlap.get(display, display).partition(",")[0]
         for number in range(images):
             written.append(f"{folder}/{number}c0ffee.png")
             write_image(top / "images" / written[-1], shows, "objectnet/test", 2)

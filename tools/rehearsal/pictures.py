@@ -55,7 +55,9 @@ def _style(look: str) -> tuple[Floats, float, float]:
     return tint, dataset.uniform(25, 45), dataset.uniform(*STRAY) + split.uniform(0, 0.05)
 
 
-def pixels(name: str, look: str, file: str, size: tuple[int, int] = SIZE) -> Pixels:
+def pixels(
+    name: str, look: str, file: str, size: tuple[int, int] = SIZE, times: float = 1.0
+) -> Pixels:
     """Return a picture (height, width, 3).
 
     Args:
@@ -63,10 +65,11 @@ def pixels(name: str, look: str, file: str, size: tuple[int, int] = SIZE) -> Pix
         look: `<dataset>/<split>`.
         file: tells a picture from others of its class and look.
         size: width and height.
+        times: how much farther than usual pictures of a class stray.
     """
     tint, contrast, stray = _style(look)
     noise = np.random.default_rng(zlib.crc32(f"{look} {name} {file}".encode()))
-    bright = cells(name) + stray * noise.standard_normal(CELLS)
+    bright = cells(name) + times * stray * noise.standard_normal(CELLS)
     colours = 128 + contrast * bright.reshape(*GRID, 1) + tint
     small = Image.fromarray(np.clip(colours, 0, 255).astype(np.uint8))
     return np.asarray(small.resize(size, Image.Resampling.BILINEAR))
