@@ -207,7 +207,7 @@ FORMS: dict[str, Write] = {
     "objectnet": _objectnet,
     "imagenet-vid-robust": _videos,
     "ytbb-robust": _videos,
-    "cifar10": _cifar(lambda root, _: arrays.cifar10_binary(root, 40), "cifar-10-batches-bin"),
+    "cifar10": _cifar(lambda root, _: arrays.cifar10_binary(root, 100), "cifar-10-batches-bin"),
     "cifar100": _cifar(lambda *to: arrays.cifar100_binary(to[0], 200, to[1]), "cifar-100-binary"),
     "cifar10.1": _plain(lambda root: arrays.cifar10_1(root, n=200)),
     "cifar10.1-v4": _plain(lambda root: arrays.cifar10_1(root, "v4", 200)),
