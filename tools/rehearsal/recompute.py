@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file
 from tools.rehearsal import official
 from tools.rehearsal.official import Labelled, Picture
 
@@ -34,6 +35,7 @@ Scores = dict[float, float]
 ALPHAS = (0.0, 0.25, 0.75, 1.0)
 RUNS = 2
 """Of an experiment, at most: the first and the last."""
+BATCH = 250
 OFF_BY = 1.5
 """Images that rounding may turn, and a half."""
 
@@ -140,25 +142,31 @@ def splits(root: Path, dataset: str) -> dict[str, Labelled]:
     return found
 
 
-def predicted(ends: list[Path], given: Labelled) -> Told:
+def predicted(ends: Sequence[Path], given: Labelled) -> Told:
     """Return the classes that (1 - alpha) theta_0 + alpha theta_1 tells of images."""
-    zero, one = (safe_open(path, "pt") for path in ends)
-    header = json.loads(zero.metadata()["wiseft"])
+    zero, one = (load_file(path) for path in ends)
+    header = _header(ends[0])
     pixels = np.stack(
         [seen(image, header["preprocessing"], given.border) for image in given.images]
     )
     images = torch.tensor(pixels, dtype=torch.float32).permute(0, 3, 1, 2)
+    towers_equal = all(zero[name].equal(one[name]) for name in zero if name.startswith("image."))
     members = given.members or tuple((label,) for label in range(len(header["class_names"])))
-    predictions = {}
+    features, predictions = None, {}
     for alpha in ALPHAS:
-        weights = {
-            name: (1 - alpha) * zero.get_tensor(name) + alpha * one.get_tensor(name)
-            for name in zero.keys()  # noqa: SIM118 (it is no mapping)
-        }
-        logits = logits_of(header["architecture"], weights, images)
+        weights = {name: (1 - alpha) * zero[name] + alpha * one[name] for name in zero}
+        if features is None or not towers_equal:
+            features = features_of(header["architecture"], weights, images)
+        logits = features @ weights["head.weight"].T + weights["head.bias"]
         best = [logits[:, list(each)].max(dim=1).values for each in members]
         predictions[alpha] = torch.stack(best, dim=1).argmax(dim=1).numpy()
     return Told(np.array(given.labels), len(members), predictions)
+
+
+def _header(path: Path) -> dict[str, Any]:
+    with safe_open(path, "pt") as file:
+        header: dict[str, Any] = json.loads(file.metadata()["wiseft"])
+    return header
 
 
 def seen(picture: Picture, how: Mapping[str, Any], border: int) -> np.ndarray:
@@ -179,19 +187,19 @@ def seen(picture: Picture, how: Mapping[str, Any], border: int) -> np.ndarray:
     return np.asarray((pixels - how["mean"]) / how["std"])
 
 
-def logits_of(
+def features_of(
     architecture: Mapping[str, Any], weights: Mapping[str, torch.Tensor], images: torch.Tensor
 ) -> torch.Tensor:
-    """Return the logits (n, classes) of a model with a linear head."""
+    """Return what the head of a model is given, (n, width)."""
     tower = towers.build_image(architecture).eval()
     own = {k.removeprefix("image."): v for k, v in weights.items() if k.startswith("image.")}
     missing, unknown = tower.load_state_dict(own, strict=False)
     assert not unknown and all(name.endswith("num_batches_tracked") for name in missing)
     with torch.inference_mode():
-        features = tower(images)
-        if towers.normalises(architecture):
-            features = features / features.norm(dim=-1, keepdim=True)
-        return features @ weights["head.weight"].T + weights["head.bias"]
+        features = torch.cat([tower(batch) for batch in images.split(BATCH)])
+    if towers.normalises(architecture):
+        features = features / features.norm(dim=-1, keepdim=True)
+    return features
 
 
 def findings(cells: Mapping[Cell, tuple[int, Scores]], told: Mapping[Cell, Told]) -> list[str]:

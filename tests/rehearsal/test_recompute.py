@@ -1,0 +1,193 @@
+"""Cells that are computed again: a rehearsal's own are right, and seeded mistakes are noticed.
+
+One small rehearsal of ImageNet and four shifts. Then the program is given a mistake, evaluates a
+run once more and tabulates; what the official archives and the weights tell stays as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from tools.rehearsal import __main__ as rehearsal
+from tools.rehearsal import recompute
+
+from wiseft.base import metrics
+from wiseft.cli import main
+from wiseft.evaluate import spaces, suite, views
+from wiseft.study.config import paths
+from wiseft.study.targets import Targets
+
+EXPERIMENT = "coop"
+Cells = Mapping[recompute.Cell, recompute.Told]
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Targets, Cells]]:
+    """An experiment that came out, in whose folder all is done, and its cells computed again."""
+    root = tmp_path_factory.mktemp("recompute") / "rehearsal"
+    (outcome,) = rehearsal.run([EXPERIMENT], root, cores=2, keep=False)
+    assert outcome.error == ""
+    targets = Targets.read(root, {"experiment": EXPERIMENT})
+    with contextlib.chdir(root):
+        yield targets, recompute.told(targets, root, rows_of(targets))
+
+
+def rows_of(targets: Targets) -> pd.DataFrame:
+    return pd.read_csv(targets.files.tables["table_csv"], keep_default_na=False)
+
+
+def findings(targets: Targets, told: Cells) -> list[str]:
+    return recompute.findings(recompute.table(rows_of(targets), EXPERIMENT), told)
+
+
+@pytest.mark.slow
+def test_the_table_is_what_is_computed_again(rehearsed: tuple[Targets, Cells]):
+    targets, told = rehearsed
+    assert findings(targets, told) == []
+    shifts = [(name, "test") for name in targets.experiment.datasets]
+    assert {cell[1:] for cell in told} == {("imagenet", "held-out"), *shifts}
+    assert {cell[0] for cell in told} == {run.name for run in targets.combined}
+
+
+@pytest.mark.slow
+def test_ends_differ_and_curves_bend(rehearsed: tuple[Targets, Cells]):
+    """So that a mistake has other numbers: each of the curves of ImageNet and its shifts."""
+    targets, told = rehearsed
+    curves = [each.scores() for cell, each in told.items() if cell[2] == "test"]
+    assert all(abs(scores[0.0] - scores[1.0]) > 0.02 for scores in curves)
+    bends = [scores[0.25] - (0.75 * scores[0.0] + 0.25 * scores[1.0]) for scores in curves]
+    assert sum(abs(bend) > 0.01 for bend in bends) > len(bends) / 2
+    assert all(0.05 < value < 0.95 for scores in curves for value in scores.values())
+
+
+def swap_datasets(patch: Patch) -> None:
+    """ImageNet-V2 for ImageNet-R cannot be: the classes are others. For Sketch it can."""
+    pair = ("imagenet-v2", "imagenet-sketch")
+    other = dict(zip(pair, reversed(pair), strict=True))
+    right = suite.open_split
+
+    def mistaken(manifest: Path, *more: Any) -> Any:
+        name = manifest.parent.name
+        return right(manifest.parent.with_name(other.get(name, name)) / manifest.name, *more)
+
+    patch.setattr(suite, "open_split", mistaken)
+
+
+def evaluate_held_out(patch: Patch) -> None:
+    right = suite.open_split
+
+    def mistaken(manifest: Path, split: str, *more: Any) -> Any:
+        held_out = split == "test" and manifest.parent.name == "imagenet"
+        found = right(manifest, "held-out" if held_out else split, *more)
+        return dataclasses.replace(found, name=split)
+
+    patch.setattr(suite, "open_split", mistaken)
+
+
+def shift_label_map(patch: Patch) -> None:
+    """Each class of ImageNet-R and ImageNet-A is made up of the next one's."""
+    right = spaces.Projection.__init__
+
+    def mistaken(self: Any, members: list[list[int]], *more: Any) -> None:
+        right(self, [*members[1:], members[0]], *more)
+
+    patch.setattr(spaces.Projection, "__init__", mistaken)
+
+
+def reverse_alpha(patch: Patch) -> None:
+    right = suite.make_sweep
+    patch.setattr(suite, "make_sweep", lambda zero, one, *more: right(one, zero, *more))
+
+
+def measure_macro_f1(patch: Patch) -> None:
+    """What is called accuracy is another metric."""
+    right = metrics.measure
+
+    def mistaken(metric: str, *more: Any) -> metrics.Outcome:
+        return right(metrics.MACRO_F1, *more)
+
+    for module in (metrics, views):
+        patch.setattr(module, "measure", mistaken)
+
+
+MISTAKES: dict[str, tuple[Callable[[Patch], None], dict[str, str]]] = {
+    "two datasets swapped": (
+        swap_datasets,
+        {
+            "imagenet-v2 test": "numbers of clip-vit-b-16__imagenet__end-to-end__coop imagenet-s",
+            "imagenet-sketch test": "numbers of clip-vit-b-16__imagenet__end-to-end__coop imagenet-v",
+        },
+    ),
+    "held-out for test": (
+        evaluate_held_out,
+        {"imagenet test": "numbers of clip-vit-b-16__imagenet__end-to-end__coop imagenet held-out"},
+    ),
+    "a shifted label map": (
+        shift_label_map,
+        {f"imagenet-{name} test": "labels shifted by minus one" for name in "ra"},
+    ),
+    "alpha reversed": (
+        reverse_alpha,
+        {f"imagenet{name} test": "alpha reversed" for name in ("", "-v2", "-r", "-sketch", "-a")},
+    ),
+    "another metric": (
+        measure_macro_f1,
+        {"imagenet test": "macro-F1 instead of accuracy"},
+    ),
+}
+"""What is seeded, and by cell what is said of it."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_seeded_mistakes_are_noticed(
+    rehearsed: tuple[Targets, Cells], monkeypatch: Patch, mistake: str
+):
+    targets, told = rehearsed
+    seed, expected = MISTAKES[mistake]
+    with monkeypatch.context() as patch:
+        seed(patch)
+        measure_again(targets)
+    found = {text.partition(": ")[0].partition(" ")[2]: text for text in findings(targets, told)}
+    assert found.keys() >= expected.keys()
+    for cell, said in expected.items():
+        assert said in found[cell]
+    measure_again(targets)
+    assert findings(targets, told) == []
+
+
+def measure_again(targets: Targets) -> None:
+    """Evaluate the first run and tabulate, by the commands of the workflow."""
+    run, told, data = targets.combined[0], targets.told, targets.data
+    folder = paths.evaluations_folder(run.name, run.seed)
+    shutil.rmtree(folder)
+    names = targets.experiment.datasets
+    command = ["evaluate", "--alphas", ",".join(targets.alphas(run.method_id))]
+    command += ["--theta-0", targets.theta_0(run.model, run.method_id)]
+    command += ["--theta-1", targets.theta_1(run.model, run.method_id, run.seed)]
+    command += [part for path in data.manifests(names) for part in ("--dataset", path)]
+    command += [part for path in data.manifests(data.likes(names)) for part in ("--like", path)]
+    command += ["--evaluate", told.evaluation(names), "--output-dir", folder]
+    command += shlex.split(told.identity(run.model, run.method_id, str(run.seed)))
+    call(*command, "--combinations", told.combinations(run.method_id), "--device", "cpu")
+    command = ["tabulate", "--experiment", EXPERIMENT, "--settings", told.statistics()]
+    for name, path in targets.files.tables.items():
+        command += [f"--{name.replace('_', '-')}", path]
+    command += ["--recipes", told.recipes(), *shlex.split(told.published())]
+    of_runs = map(targets.files.evaluated, (paths.metrics_path, paths.predictions_path))
+    call(*command, *(path for found in of_runs for path in found))
+
+
+def call(*arguments: object) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    assert not left.value.code
