@@ -22,6 +22,7 @@ from tools.rehearsal import recompute
 from wiseft.base import metrics
 from wiseft.cli import main
 from wiseft.evaluate import spaces, suite, views
+from wiseft.evaluate.request import Request
 from wiseft.study.config import paths
 from wiseft.study.targets import Targets
 
@@ -61,7 +62,7 @@ def test_the_table_is_what_is_computed_again(rehearsed: tuple[Targets, Cells]):
 @pytest.mark.slow
 def test_ends_differ_and_curves_bend(rehearsed: tuple[Targets, Cells]):
     """So that a mistake has other numbers: each of the curves of ImageNet and its shifts."""
-    targets, told = rehearsed
+    _, told = rehearsed
     curves = [each.scores() for cell, each in told.items() if cell[2] == "test"]
     assert all(abs(scores[0.0] - scores[1.0]) > 0.02 for scores in curves)
     bends = [scores[0.25] - (0.75 * scores[0.0] + 0.25 * scores[1.0]) for scores in curves]
@@ -70,16 +71,23 @@ def test_ends_differ_and_curves_bend(rehearsed: tuple[Targets, Cells]):
 
 
 def swap_datasets(patch: Patch) -> None:
-    """ImageNet-V2 for ImageNet-R cannot be: the classes are others. For Sketch it can."""
+    """The images of each of two datasets under the name of the other."""
     pair = ("imagenet-v2", "imagenet-sketch")
     other = dict(zip(pair, reversed(pair), strict=True))
-    right = suite.open_split
+    right = Request.suite
 
-    def mistaken(manifest: Path, *more: Any) -> Any:
-        name = manifest.parent.name
-        return right(manifest.parent.with_name(other.get(name, name)) / manifest.name, *more)
+    def mistaken(request: Request) -> Any:
+        return [
+            (
+                dataclasses.replace(
+                    manifest, dataset=other.get(manifest.dataset, manifest.dataset)
+                ),
+                how,
+            )
+            for manifest, how in right(request)
+        ]
 
-    patch.setattr(suite, "open_split", mistaken)
+    patch.setattr(Request, "suite", mistaken)
 
 
 def evaluate_held_out(patch: Patch) -> None:
@@ -119,17 +127,19 @@ def measure_macro_f1(patch: Patch) -> None:
         patch.setattr(module, "measure", mistaken)
 
 
+RUN = "clip-vit-b-16__imagenet__end-to-end__coop"
+SHIFTS = ("imagenet-v2", "imagenet-r", "imagenet-sketch", "imagenet-a")
 MISTAKES: dict[str, tuple[Callable[[Patch], None], dict[str, str]]] = {
     "two datasets swapped": (
         swap_datasets,
         {
-            "imagenet-v2 test": "numbers of clip-vit-b-16__imagenet__end-to-end__coop imagenet-s",
-            "imagenet-sketch test": "numbers of clip-vit-b-16__imagenet__end-to-end__coop imagenet-v",
+            "imagenet-v2 test": f"the numbers of {RUN} imagenet-sketch test",
+            "imagenet-sketch test": f"the numbers of {RUN} imagenet-v2 test",
         },
     ),
     "held-out for test": (
         evaluate_held_out,
-        {"imagenet test": "numbers of clip-vit-b-16__imagenet__end-to-end__coop imagenet held-out"},
+        {"imagenet test": f"the numbers of {RUN} imagenet held-out"},
     ),
     "a shifted label map": (
         shift_label_map,
@@ -137,7 +147,7 @@ MISTAKES: dict[str, tuple[Callable[[Patch], None], dict[str, str]]] = {
     ),
     "alpha reversed": (
         reverse_alpha,
-        {f"imagenet{name} test": "alpha reversed" for name in ("", "-v2", "-r", "-sketch", "-a")},
+        {f"{name} test": "alpha reversed" for name in ("imagenet", *SHIFTS)},
     ),
     "another metric": (
         measure_macro_f1,
@@ -161,15 +171,13 @@ def test_seeded_mistakes_are_noticed(
     assert found.keys() >= expected.keys()
     for cell, said in expected.items():
         assert said in found[cell]
-    measure_again(targets)
-    assert findings(targets, told) == []
 
 
 def measure_again(targets: Targets) -> None:
     """Evaluate the first run and tabulate, by the commands of the workflow."""
     run, told, data = targets.combined[0], targets.told, targets.data
     folder = paths.evaluations_folder(run.name, run.seed)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     names = targets.experiment.datasets
     command = ["evaluate", "--alphas", ",".join(targets.alphas(run.method_id))]
     command += ["--theta-0", targets.theta_0(run.model, run.method_id)]
