@@ -1,16 +1,17 @@
 """Cells that are computed again: a rehearsal's own are right, and seeded mistakes are noticed.
 
-One small rehearsal of ImageNet and four shifts. Then the program is given a mistake, evaluates a
-run once more and tabulates; what the official archives and the weights tell stays as it was.
+One small rehearsal of ImageNet and four shifts. Then the program is given a mistake, evaluates the
+runs once more and tabulates; what the official archives and the weights tell stays as it was.
+Mistakes that are seen by the numbers of images, or by comparing runs, the program finds itself.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from wiseft.base import metrics
 from wiseft.cli import main
 from wiseft.evaluate import spaces, suite, views
 from wiseft.evaluate.request import Request
+from wiseft.images.store import Manifest
 from wiseft.study.config import paths
 from wiseft.study.targets import Targets
 
@@ -74,31 +76,29 @@ def swap_datasets(patch: Patch) -> None:
     """The images of each of two datasets under the name of the other."""
     pair = ("imagenet-v2", "imagenet-sketch")
     other = dict(zip(pair, reversed(pair), strict=True))
-    right = Request.suite
-
-    def mistaken(request: Request) -> Any:
-        return [
-            (
-                dataclasses.replace(
-                    manifest, dataset=other.get(manifest.dataset, manifest.dataset)
-                ),
-                how,
-            )
-            for manifest, how in right(request)
-        ]
-
-    patch.setattr(Request, "suite", mistaken)
+    change_manifests(patch, lambda it: replace(it, dataset=other.get(it.dataset, it.dataset)))
 
 
 def evaluate_held_out(patch: Patch) -> None:
+    """Held-out images under the name of the test split."""
+    change_manifests(
+        patch,
+        lambda it: replace(
+            it, splits={**it.splits, "test": it.splits.get("held-out", it.splits["test"])}
+        ),
+    )
     right = suite.open_split
 
     def mistaken(manifest: Path, split: str, *more: Any) -> Any:
         held_out = split == "test" and manifest.parent.name == "imagenet"
-        found = right(manifest, "held-out" if held_out else split, *more)
-        return dataclasses.replace(found, name=split)
+        return replace(right(manifest, "held-out" if held_out else split, *more), name=split)
 
     patch.setattr(suite, "open_split", mistaken)
+
+
+def change_manifests(patch: Patch, change: Callable[[Manifest], Manifest]) -> None:
+    right = Request.suite
+    patch.setattr(Request, "suite", lambda self: [(change(m), how) for m, how in right(self)])
 
 
 def shift_label_map(patch: Patch) -> None:
@@ -174,19 +174,19 @@ def test_seeded_mistakes_are_noticed(
 
 
 def measure_again(targets: Targets) -> None:
-    """Evaluate the first run and tabulate, by the commands of the workflow."""
-    run, told, data = targets.combined[0], targets.told, targets.data
-    folder = paths.evaluations_folder(run.name, run.seed)
-    shutil.rmtree(folder, ignore_errors=True)
-    names = targets.experiment.datasets
-    command = ["evaluate", "--alphas", ",".join(targets.alphas(run.method_id))]
-    command += ["--theta-0", targets.theta_0(run.model, run.method_id)]
-    command += ["--theta-1", targets.theta_1(run.model, run.method_id, run.seed)]
-    command += [part for path in data.manifests(names) for part in ("--dataset", path)]
-    command += [part for path in data.manifests(data.likes(names)) for part in ("--like", path)]
-    command += ["--evaluate", told.evaluation(names), "--output-dir", folder]
-    command += shlex.split(told.identity(run.model, run.method_id, str(run.seed)))
-    call(*command, "--combinations", told.combinations(run.method_id), "--device", "cpu")
+    """Evaluate all runs and tabulate, by the commands of the workflow."""
+    told, data, names = targets.told, targets.data, targets.experiment.datasets
+    for run in targets.combined:
+        folder = paths.evaluations_folder(run.name, run.seed)
+        shutil.rmtree(folder, ignore_errors=True)
+        command = ["evaluate", "--alphas", ",".join(targets.alphas(run.method_id))]
+        command += ["--theta-0", targets.theta_0(run.model, run.method_id)]
+        command += ["--theta-1", targets.theta_1(run.model, run.method_id, run.seed)]
+        command += [part for path in data.manifests(names) for part in ("--dataset", path)]
+        command += [part for path in data.manifests(data.likes(names)) for part in ("--like", path)]
+        command += ["--evaluate", told.evaluation(names), "--output-dir", folder]
+        command += shlex.split(told.identity(run.model, run.method_id, str(run.seed)))
+        call(*command, "--combinations", told.combinations(run.method_id), "--device", "cpu")
     command = ["tabulate", "--experiment", EXPERIMENT, "--settings", told.statistics()]
     for name, path in targets.files.tables.items():
         command += [f"--{name.replace('_', '-')}", path]
