@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.io import loadmat
@@ -66,16 +67,24 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return stream.read()
 
 
-def _labelled(pairs: Iterable[tuple[Picture, int]], **more: object) -> Labelled:
-    images, labels = zip(*pairs, strict=True)
-    return Labelled(list(images), list(labels), **more)  # type: ignore[arg-type]
+def _mat(content: bytes) -> dict[str, Any]:
+    stream: Any = io.BytesIO(content)  # the stubs of scipy know paths alone
+    found: dict[str, Any] = loadmat(stream, squeeze_me=True)
+    return found
+
+
+def _labelled(
+    pairs: Iterable[tuple[Picture, int]], members: tuple[tuple[int, ...], ...] = (), border: int = 0
+) -> Labelled:
+    shown = list(pairs)
+    return Labelled([image for image, _ in shown], [label for _, label in shown], members, border)
 
 
 def _devkit(archives: Path) -> tuple[list[str], list[str]]:
     """Return the wnids of ImageNet's classes, sorted, and that of each validation image."""
     kit = files(archives / "imagenet" / "ILSVRC2012_devkit_t12.tar.gz")
     data = "ILSVRC2012_devkit_t12/data"
-    synsets = loadmat(io.BytesIO(kit[f"{data}/meta.mat"]), squeeze_me=True)["synsets"]
+    synsets = _mat(kit[f"{data}/meta.mat"])["synsets"]
     wnids = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets if not s["num_children"]}
     truth = kit[f"{data}/ILSVRC2012_validation_ground_truth.txt"].decode().split()
     return sorted(wnids.values()), [wnids[int(number)] for number in truth]
@@ -189,13 +198,13 @@ def cars(archives: Path) -> Splits:
     top = archives / "cars"
     kit = files(top / "car_devkit.tgz")
     tables = {
-        "train": io.BytesIO(kit["devkit/cars_train_annos.mat"]),
-        "test": io.BytesIO((top / "cars_test_annos_withlabels.mat").read_bytes()),
+        "train": kit["devkit/cars_train_annos.mat"],
+        "test": (top / "cars_test_annos_withlabels.mat").read_bytes(),
     }
     splits = {}
     for split, table in tables.items():
         images = files(top / f"cars_{split}.tgz")
-        rows = loadmat(table, squeeze_me=True)["annotations"]
+        rows = _mat(table)["annotations"]
         splits[split] = _labelled(
             (images[f"cars_{split}/{row['fname']}"], int(row["class"]) - 1) for row in rows
         )

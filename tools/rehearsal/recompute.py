@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,15 +26,13 @@ from tools.rehearsal.official import Labelled, Picture
 
 from wiseft.base.loading import read_yaml
 from wiseft.models import towers
-from wiseft.study.targets import Run, Targets
+from wiseft.study.targets import Targets
 
 Cell = tuple[str, str, str]
 """A run, a dataset and a split."""
 Scores = dict[float, float]
 """Accuracy by alpha."""
 ALPHAS = (0.0, 0.25, 0.75, 1.0)
-RUNS = 2
-"""Of an experiment, at most: the first and the last."""
 BATCH = 250
 OFF_BY = 1.5
 """Images that rounding may turn, and a half."""
@@ -89,7 +87,7 @@ def differences(targets: Targets, root: Path) -> list[str]:
 
 
 def told(targets: Targets, root: Path, rows: pd.DataFrame) -> dict[Cell, Told]:
-    """Return what models tell of a sample of a table's cells.
+    """Return what models tell of a table's cells: those of the first run and of the last.
 
     Args:
         rows: the tidy table, for which cells there are.
@@ -97,19 +95,15 @@ def told(targets: Targets, root: Path, rows: pd.DataFrame) -> dict[Cell, Told]:
     cells = table(rows, targets.name)
     runs = [run for run in targets.combined if any(run.name == name for name, *_ in cells)]
     runs = [run for run in runs if run.method_id not in targets.contrastive]
-    sample = dict.fromkeys([*runs[:1], *runs[1:][-(RUNS - 1) :]])
     read = cache(lambda dataset: splits(root, dataset))
     found = {}
-    for run in sample:
-        ends = (targets.theta_0(run.model, run.method_id), _theta_1(targets, run))
+    for run in dict.fromkeys([*runs[:1], *runs[-1:]]):
+        zero = root / targets.theta_0(run.model, run.method_id)
+        one = root / targets.theta_1(run.model, run.method_id, run.seed)
         for cell in cells:
             if cell[0] == run.name and cell[2] in read(cell[1]):
-                found[cell] = predicted([root / end for end in ends], read(cell[1])[cell[2]])
+                found[cell] = predicted(zero, one, read(cell[1])[cell[2]])
     return found
-
-
-def _theta_1(targets: Targets, run: Run) -> Path | str:
-    return targets.theta_1(run.model, run.method_id, run.seed)
 
 
 def table(rows: pd.DataFrame, experiment: str) -> dict[Cell, tuple[int, Scores]]:
@@ -124,10 +118,11 @@ def table(rows: pd.DataFrame, experiment: str) -> dict[Cell, tuple[int, Scores]]
     }
     rows = rows[np.logical_and.reduce([rows[key] == value for key, value in known.items()])]
     cells: dict[Cell, tuple[int, Scores]] = {}
-    for row in rows.itertuples():
-        if row.dataset in official.READERS and float(row.alpha) in ALPHAS:
-            cell = cells.setdefault((row.run, row.dataset, row.split), (int(row.n), {}))
-            cell[1][float(row.alpha)] = float(row.value)
+    columns = ["run", "dataset", "split", "n", "alpha", "value"]
+    for *where, n, alpha, value in rows[columns].itertuples(index=False, name=None):
+        run, dataset, split = where
+        if dataset in official.READERS and float(alpha) in ALPHAS:
+            cells.setdefault((run, dataset, split), (int(n), {}))[1][float(alpha)] = float(value)
     return cells
 
 
@@ -142,10 +137,9 @@ def splits(root: Path, dataset: str) -> dict[str, Labelled]:
     return found
 
 
-def predicted(ends: Sequence[Path], given: Labelled) -> Told:
+def predicted(theta_0: Path, theta_1: Path, given: Labelled) -> Told:
     """Return the classes that (1 - alpha) theta_0 + alpha theta_1 tells of images."""
-    zero, one = (load_file(path) for path in ends)
-    header = _header(ends[0])
+    zero, one, header = load_file(theta_0), load_file(theta_1), _header(theta_0)
     pixels = np.stack(
         [seen(image, header["preprocessing"], given.border) for image in given.images]
     )
@@ -171,8 +165,10 @@ def _header(path: Path) -> dict[str, Any]:
 
 def seen(picture: Picture, how: Mapping[str, Any], border: int) -> np.ndarray:
     """Return an image as a tower is given it, (S, S, 3): resized, the centre cropped, scaled."""
-    image = Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else None
-    image = (image or Image.fromarray(np.asarray(picture))).convert("RGB")
+    if isinstance(picture, bytes):
+        image = Image.open(io.BytesIO(picture)).convert("RGB")
+    else:
+        image = Image.fromarray(picture)
     width, height = image.size
     image = image.crop((border, border, width - border, height - border))
     size, edge = how["size"], how.get("resize_size") or how["size"]
