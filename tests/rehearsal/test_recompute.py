@@ -143,7 +143,7 @@ MISTAKES: dict[str, tuple[Callable[[Patch], None], dict[str, str]]] = {
     ),
     "a shifted label map": (
         shift_label_map,
-        {f"imagenet-{name} test": "labels shifted by minus one" for name in "ra"},
+        {f"imagenet-{name} test": "labels shifted by one" for name in "ra"},
     ),
     "alpha reversed": (
         reverse_alpha,
