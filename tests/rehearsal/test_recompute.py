@@ -30,41 +30,43 @@ from wiseft.study.targets import Targets
 
 EXPERIMENT = "coop"
 Cells = Mapping[recompute.Cell, recompute.Told]
+Rehearsed = tuple[Targets, Cells, pd.DataFrame]
 Patch = pytest.MonkeyPatch
 
 
 @pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Targets, Cells]]:
-    """An experiment that came out, in whose folder all is done, and its cells computed again."""
+def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsed]:
+    """An experiment that came out, its cells computed again, and its table; all is done there."""
     root = tmp_path_factory.mktemp("recompute") / "rehearsal"
     (outcome,) = rehearsal.run([EXPERIMENT], root, cores=2, keep=False)
     assert outcome.error == ""
     targets = Targets.read(root, {"experiment": EXPERIMENT})
     with contextlib.chdir(root):
-        yield targets, recompute.told(targets, root, rows_of(targets))
+        rows = rows_of(targets)
+        yield targets, recompute.told(targets, root, rows), rows
 
 
 def rows_of(targets: Targets) -> pd.DataFrame:
     return pd.read_csv(targets.files.tables["table_csv"], keep_default_na=False)
 
 
-def findings(targets: Targets, told: Cells) -> list[str]:
-    return recompute.findings(recompute.table(rows_of(targets), EXPERIMENT), told)
+def findings(rows: pd.DataFrame, told: Cells) -> list[str]:
+    return recompute.findings(recompute.table(rows, EXPERIMENT), told)
 
 
 @pytest.mark.slow
-def test_the_table_is_what_is_computed_again(rehearsed: tuple[Targets, Cells]):
-    targets, told = rehearsed
-    assert findings(targets, told) == []
+def test_the_table_is_what_is_computed_again(rehearsed: Rehearsed):
+    targets, told, rows = rehearsed
+    assert findings(rows, told) == []
     shifts = [(name, "test") for name in targets.experiment.datasets]
     assert {cell[1:] for cell in told} == {("imagenet", "held-out"), *shifts}
     assert {cell[0] for cell in told} == {run.name for run in targets.combined}
 
 
 @pytest.mark.slow
-def test_ends_differ_and_curves_bend(rehearsed: tuple[Targets, Cells]):
+def test_ends_differ_and_curves_bend(rehearsed: Rehearsed):
     """So that a mistake has other numbers: each of the curves of ImageNet and its shifts."""
-    _, told = rehearsed
+    _, told, _ = rehearsed
     curves = [each.scores() for cell, each in told.items() if cell[2] == "test"]
     assert all(abs(scores[0.0] - scores[1.0]) > 0.02 for scores in curves)
     bends = [scores[0.25] - (0.75 * scores[0.0] + 0.25 * scores[1.0]) for scores in curves]
@@ -159,15 +161,13 @@ MISTAKES: dict[str, tuple[Callable[[Patch], None], dict[str, str]]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_seeded_mistakes_are_noticed(
-    rehearsed: tuple[Targets, Cells], monkeypatch: Patch, mistake: str
-):
-    targets, told = rehearsed
+def test_seeded_mistakes_are_noticed(rehearsed: Rehearsed, monkeypatch: Patch, mistake: str):
+    targets, told, _ = rehearsed
     seed, expected = MISTAKES[mistake]
     with monkeypatch.context() as patch:
         seed(patch)
         measure_again(targets)
-    found = {text.partition(": ")[0]: text for text in findings(targets, told)}
+    found = {text.partition(": ")[0]: text for text in findings(rows_of(targets), told)}
     for cell, said in expected.items():
         assert said in found[f"{RUN} {cell}"]
 
