@@ -25,6 +25,7 @@ TOGETHER = (
     "tests/figures/test_page.py",
     "tests/figures/test_page_browser.py",
     "tests/figures/test_several_models.py",
+    "tests/rehearsal/test_recompute.py",
     "tests/rehearsal/test_runner.py",
     "tests/rehearsal/test_world.py",
     "tests/workflow/test_dvc.py",

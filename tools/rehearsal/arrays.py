@@ -9,24 +9,34 @@ import io
 import json
 import pickle
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
+from tools.rehearsal.pictures import picture, pixels, word
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer"]
 CIFAR10 += ["dog", "frog", "horse", "ship", "truck"]
+FINE = [f"fine_{k}" for k in range(100)]
 
 Arrays = tuple[np.ndarray, np.ndarray]
 """Images uint8 (n, 32, 32, 3) and labels (n,) from 0."""
 
 
-def random_arrays(n: int, classes: int, seed: int) -> Arrays:
-    """Noise images; the labels go through the classes in a shuffled order."""
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.arange(n) % classes)
-    return rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), labels
+TEN = 8.0
+"""Times the usual that pictures of ten classes stray: they would all be told apart else."""
+
+
+def random_arrays(n: int, names: Sequence[str], seed: int, look: str = "") -> Arrays:
+    """Pictures of classes; the labels go through the names in a shuffled order."""
+    times = TEN if len(names) == 10 else 1.0
+    labels = np.random.default_rng(seed).permutation(np.arange(n) % len(names))
+    images = [
+        pixels(names[label], look, str(row), (32, 32), times) for row, label in enumerate(labels)
+    ]
+    return np.stack(images), labels
 
 
 def record(image: np.ndarray, *labels: int) -> bytes:
@@ -47,8 +57,8 @@ def write_tgz(path: Path, root: Path, *names: str) -> Path:
 def cifar10_arrays(per_file: int = 10) -> dict[str, Arrays]:
     """What `cifar10_binary` and `cifar10_npm` both write: five training files and a test file."""
     return {
-        "train": random_arrays(5 * per_file, 10, seed=1),
-        "test": random_arrays(per_file, 10, seed=2),
+        "train": random_arrays(5 * per_file, CIFAR10, 1, "cifar10/train"),
+        "test": random_arrays(per_file, CIFAR10, 2, "cifar10/test"),
     }
 
 
@@ -96,18 +106,21 @@ def _batches(arrays: dict[str, Arrays], per_file: int) -> list[tuple[str, np.nda
     return [*train, ("test_batch", *arrays["test"])]
 
 
-def cifar100_binary(root: Path, n: int = 100) -> dict[str, Arrays]:
+def cifar100_binary(root: Path, n: int = 100, names: Sequence[str] = FINE) -> dict[str, Arrays]:
     """`cifar-100-binary/`: the coarse label comes first, the fine one (here returned) second."""
     folder = root / "cifar-100-binary"
     folder.mkdir(parents=True)
-    arrays = {"train": random_arrays(2 * n, 100, seed=3), "test": random_arrays(n, 100, seed=4)}
+    arrays = {
+        "train": random_arrays(2 * n, names, 3, "cifar100/train"),
+        "test": random_arrays(n, names, 4, "cifar100/test"),
+    }
     for split, (images, labels) in arrays.items():
         records = [
             record(image, int(label) % 20, int(label))
             for image, label in zip(images, labels, strict=True)
         ]
         (folder / f"{split}.bin").write_bytes(b"".join(records))
-    (folder / "fine_label_names.txt").write_text("\n".join(f"fine_{k}" for k in range(100)))
+    (folder / "fine_label_names.txt").write_text("\n".join(names))
     (folder / "coarse_label_names.txt").write_text("\n".join(f"coarse_{k}" for k in range(20)))
     return arrays
 
@@ -115,7 +128,7 @@ def cifar100_binary(root: Path, n: int = 100) -> dict[str, Arrays]:
 def cifar10_1(root: Path, version: str = "v6", n: int = 20) -> dict[str, Arrays]:
     """The two .npy of a version of CIFAR-10.1; labels are int32."""
     root.mkdir(parents=True, exist_ok=True)
-    images, labels = random_arrays(n, 10, seed=5)
+    images, labels = random_arrays(n, CIFAR10, 5, f"cifar10.1-{version}/test")
     np.save(root / f"cifar10.1_{version}_data.npy", images)
     np.save(root / f"cifar10.1_{version}_labels.npy", labels.astype(np.int32))
     return {"test": (images, labels)}
@@ -124,7 +137,7 @@ def cifar10_1(root: Path, version: str = "v6", n: int = 20) -> dict[str, Arrays]
 def cifar10_2(root: Path, n: int = 20) -> dict[str, Arrays]:
     """The .npz of CIFAR-10.2 with its five arrays; labels are int64."""
     root.mkdir(parents=True, exist_ok=True)
-    images, labels = random_arrays(n, 10, seed=6)
+    images, labels = random_arrays(n, CIFAR10, 6, "cifar10.2/test")
     np.savez(
         root / "cifar102_test.npz",
         images=images,
@@ -157,8 +170,8 @@ def cars(
     """
     for folder in ("devkit", "cars_train", "cars_test"):
         (root / folder).mkdir(parents=True)
-    names = np.array([f"Make Model {1900 + index}" for index in range(classes)], object)
-    savemat(root / "devkit/cars_meta.mat", {"class_names": names[None]})
+    names = np.array([[f"{word(n).title()} {1900 + n}" for n in range(classes)]], object)
+    savemat(root / "devkit/cars_meta.mat", {"class_names": names})
     written = {}
     for split, n in (("train", train), ("test", test)):
         files = [f"{index:05d}.jpg" for index in range(1, n + 1)]
@@ -168,8 +181,8 @@ def cars(
             labels[there[:1]] = labels[place]
             labels[place] = label
         for index, file in enumerate(files):
-            colour = Image.new("RGB", (20 + index, 16), (10 * index % 256, 99, 30))
-            colour.save(root / f"cars_{split}" / file)
+            path = root / f"cars_{split}" / file
+            picture(path, names[0, labels[index]], f"cars/{split}", (24, 16))
         written[split] = (files, labels)
         if split == "train":
             save_annotations(root / "devkit/cars_train_annos.mat", files, labels + 1)

@@ -19,15 +19,24 @@ from wiseft.study.config import ExperimentEntry
 from wiseft.study.config.methods import FinetuneSettings
 
 LINKED = ("Snakefile", "workflow", "src", "profiles", "environment.yml")
-STEPS = 3
+STEPS = 30
+WARMUP = 10
+SAVED = 20
+"""Steps after which a state of a training is kept."""
 TRIALS = 2
+EPOCHS = 3
+"""Of a trial, at most."""
 BATCH = 16
+FASTER = 100.0
+"""Times the learning rates of the paper's recipes, for so few steps of so small models."""
+SMALL = ("digits", "photos", "icons")
+"""Begin of variants, and `from-scratch` a method, whose learning rates are for small models."""
 PRETRAIN = {
-    "steps": 3,
-    "batch_size": 16,
+    "steps": STEPS,
+    "batch_size": BATCH,
     "pen_glyphs": 60,
     "min_held_out_accuracy": 0.0,
-    "checkpoint_every": 2,
+    "checkpoint_every": SAVED,
 }
 
 
@@ -84,19 +93,27 @@ def one_seed(experiment: ExperimentEntry) -> ExperimentEntry:
 def cut_method(entry: dict[str, Any]) -> dict[str, Any]:
     """Return a method whose trainings, those of all variants, have few steps and images."""
     cut, trains_text = dict(entry), False
+    large = entry["name"] != "from-scratch"
     if "settings" in entry:
         trains_text = FinetuneSettings.model_validate(entry["settings"]).objective.trains_text
-        cut["settings"] = {**_training(entry["settings"]), "steps": STEPS, "batch_size": BATCH}
+        settings = _training(entry["settings"], large)
+        cut["settings"] = {**settings, "steps": STEPS, "batch_size": BATCH}
     if "variants" in entry:
-        cut["variants"] = {name: _training(v or {}) for name, v in entry["variants"].items()}
+        cut["variants"] = {
+            name: _training(variant or {}, large and not name.startswith(SMALL))
+            for name, variant in entry["variants"].items()
+        }
         if trains_text:  # images of every class are needed, and there are few of each
             for variant in cut["variants"].values():
                 variant.pop("train_samples", None)
     return cut
 
 
-def _training(settings: dict[str, Any]) -> dict[str, Any]:
+def _training(settings: dict[str, Any], large: bool) -> dict[str, Any]:
+    """Return a training's settings with few steps; `large`: they are for large models."""
     cut = {**settings}
+    if large and cut.get("learning_rate"):
+        cut["learning_rate"] *= FASTER
     if cut.get("half"):  # of few images a half may lack a class
         cut.pop("train_samples", None)
     for key, most in (
@@ -104,19 +121,19 @@ def _training(settings: dict[str, Any]) -> dict[str, Any]:
         ("batch_size", BATCH),
         ("train_samples", TRAIN_SAMPLES),
         ("samples_per_class", SHOTS),
-        ("warmup_steps", 1),
-        ("checkpoint_every", 2),
+        ("warmup_steps", WARMUP),
+        ("checkpoint_every", SAVED),
     ):
         if cut.get(key):
             cut[key] = min(cut[key], most)
     if stopping := cut.get("early_stopping"):
         cut["early_stopping"] = {
-            k: min(v, 2) if isinstance(v, int) else v for k, v in stopping.items()
+            k: min(v, SAVED) if isinstance(v, int) else v for k, v in stopping.items()
         }
     if cut.get("linear_probe"):
-        cut["linear_probe"] = {**cut["linear_probe"], "epochs": 1}
+        cut["linear_probe"] = {**cut["linear_probe"], "epochs": 1, "learning_rate": 0.1}
     if search := cut.get("search"):
-        epochs = {"max_epochs": STEPS} if search.get("max_epochs") else {}
+        epochs = {"max_epochs": EPOCHS} if search.get("max_epochs") else {}
         cut["search"] = {**search, "trials": TRIALS, **epochs}
     return cut
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from tools.rehearsal import arrays, folders, maps
 from tools.rehearsal.encrypted_zip import write_encrypted_zip
+from tools.rehearsal.pictures import word
 
 from wiseft.base.io import sha256_file
 from wiseft.study.config import DatasetEntry
@@ -71,7 +72,7 @@ def _mapped(written: maps.Written, **options: Any) -> Made:
 
 def _names(count: int, form: str) -> list[str]:
     """Return made-up class names, sorted."""
-    return [form.format(f"{label:03d}") for label in range(count)]
+    return sorted(form.format(word(label)) for label in range(count))
 
 
 def halved(classes: int) -> list[int]:
@@ -144,9 +145,9 @@ def _cars(entry: DatasetEntry, work: Path) -> Made:
     return Made({split: labels.tolist() for split, (_, labels) in written.items()})
 
 
-def _cifar(generate: Callable[[Path], dict[str, arrays.Arrays]], top: str) -> Write:
+def _cifar(generate: Callable[[Path, Sequence[str]], dict[str, arrays.Arrays]], top: str) -> Write:
     def write(entry: DatasetEntry, work: Path) -> Made:
-        written = generate(work)
+        written = generate(work, entry.display_names)
         arrays.write_tgz(work.parent / entry.files[0].file, work, top)
         sums = {path.name: sha256_file(path) for path in sorted((work / top).glob("*.bin"))}
         known = {name: sums[name] for name in entry.options["sha256"]}
@@ -206,11 +207,11 @@ FORMS: dict[str, Write] = {
     "objectnet": _objectnet,
     "imagenet-vid-robust": _videos,
     "ytbb-robust": _videos,
-    "cifar10": _cifar(lambda root: arrays.cifar10_binary(root, 40), "cifar-10-batches-bin"),
-    "cifar100": _cifar(lambda root: arrays.cifar100_binary(root, 200), "cifar-100-binary"),
-    "cifar10.1": _plain(arrays.cifar10_1),
-    "cifar10.1-v4": _plain(lambda root: arrays.cifar10_1(root, "v4")),
-    "cifar10.2": _plain(arrays.cifar10_2),
+    "cifar10": _cifar(lambda root, _: arrays.cifar10_binary(root, 100), "cifar-10-batches-bin"),
+    "cifar100": _cifar(lambda *to: arrays.cifar100_binary(to[0], 200, to[1]), "cifar-100-binary"),
+    "cifar10.1": _plain(lambda root: arrays.cifar10_1(root, n=200)),
+    "cifar10.1-v4": _plain(lambda root: arrays.cifar10_1(root, "v4", 200)),
+    "cifar10.2": _plain(lambda root: arrays.cifar10_2(root, 200)),
     "cars": _cars,
     "dtd": _packed(lambda root: folders.dtd(root, TRAIN_IMAGES, _names(47, "texture-{}"))),
     "food101": _packed(lambda root: folders.food101(root, TRAIN_IMAGES, 1, _names(101, "dish_{}"))),

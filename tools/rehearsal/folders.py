@@ -13,14 +13,12 @@ import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from scipy.io import savemat
+from tools.rehearsal.pictures import SIZE, picture
 
 from wiseft.base import library
 
@@ -49,29 +47,9 @@ def wnids(count: int = 12, name: str = "imagenet") -> list[str]:
     return list(library.class_ids(name)[:count])
 
 
-SIZE = (64, 48)
-"""Width and height of a generated image in pixels."""
-
-
-def picture(path: Path, label: int, size: tuple[int, int] = SIZE) -> None:
-    """Write an image whose pattern of 4x3 colours tells its label; its format follows the file's
-    name.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_encoded(label, size, path.suffix.lower()))
-
-
-def colours(label: int) -> NDArray[np.uint8]:
-    """Return the pattern of a label, (3, 4, 3)."""
-    return np.random.default_rng(label).integers(0, 256, (3, 4, 3), dtype=np.uint8)
-
-
-@cache
-def _encoded(label: int, size: tuple[int, int], suffix: str) -> bytes:
-    stream = io.BytesIO()
-    image = Image.fromarray(colours(label)).resize(size, Image.Resampling.BILINEAR)
-    image.save(stream, Image.registered_extensions()[suffix])
-    return stream.getvalue()
+def _shows(label: int, name: str = "imagenet") -> str:
+    """Return the name of a class of a class set, which its pictures show."""
+    return library.class_names(name)[label]
 
 
 def imagenet_train(root: Path, counts: Sequence[int] = (3,) * 12) -> Written:
@@ -80,7 +58,7 @@ def imagenet_train(root: Path, counts: Sequence[int] = (3,) * 12) -> Written:
     for label, wnid in enumerate(wnids(len(counts))):
         for number in range(counts[label]):
             path = f"train/{wnid}/{wnid}_{100 + 7 * number}.JPEG"
-            picture(root / path, label, (SIZE[0] + number, SIZE[1]))
+            picture(root / path, _shows(label), "imagenet/train", (SIZE[0] + number, SIZE[1]))
             written.splits["train"][path] = label
     return written
 
@@ -93,7 +71,7 @@ def imagenet_val_flat(
     order = np.random.default_rng(5).permutation(np.repeat(np.arange(classes), per_class))
     for number, label in enumerate(order.tolist(), start=1):
         path = f"{folder}/ILSVRC2012_val_{number:08d}.JPEG"
-        picture(root / path, label)
+        picture(root / path, _shows(label), "imagenet/test")
         written.splits["test"][path] = label
     return written
 
@@ -155,7 +133,7 @@ def imagenet_v2(root: Path, classes: int = 12, per_class: int = 3) -> Written:
         )
         for name in names:
             path = f"{base}/{label}/{name}.jpeg"
-            picture(root / path, label)
+            picture(root / path, _shows(label), "imagenet-v2/test")
             written.splits["test"][path] = label
     return written
 
@@ -166,7 +144,7 @@ def imagenet_r(root: Path, classes: int = 200) -> Written:
     for label, wnid in enumerate(wnids(classes, "imagenet-r")):
         for number in range(1 + label % 2):
             path = f"imagenet-r/{wnid}/{('art', 'tattoo')[number]}_{number}.jpg"
-            picture(root / path, label)
+            picture(root / path, _shows(label, "imagenet-r"), "imagenet-r/test")
             written.splits["test"][path] = label
     (root / "imagenet-r" / "README.txt").write_text("ImageNet-R\n")
     return written
@@ -177,7 +155,7 @@ def imagenet_a(root: Path, classes: int = 200) -> Written:
     written = Written(root, {"test": {}})
     for label, wnid in enumerate(wnids(classes, "imagenet-a")):
         path = f"imagenet-a/{wnid}/0.000116_digital clock _ digital clock_0.865{label:03d}.jpg"
-        picture(root / path, label)
+        picture(root / path, _shows(label, "imagenet-a"), "imagenet-a/test")
         written.splits["test"][path] = label
     (root / "imagenet-a" / "README.txt").write_text("ImageNet-A\n")
     return written
@@ -189,7 +167,7 @@ def imagenet_sketch(root: Path, classes: int = 12, per_class: int = 3) -> Writte
     for label, wnid in enumerate(wnids(classes)):
         for number in range(per_class + (label == 4)):
             path = f"sketch/{wnid}/sketch_{number}.JPEG"
-            picture(root / path, label)
+            picture(root / path, _shows(label), "imagenet-sketch/test")
             written.splits["test"][path] = label
     return written
 
@@ -203,7 +181,7 @@ def dtd(root: Path, per_class: int = 2, classes: Sequence[str] = TEXTURES) -> Wr
         for number in range(len(splits) * per_class):
             split = list(splits)[number % len(splits)]
             name = f"{texture}/{texture}_{number + 1:04d}.jpg"
-            picture(root / "dtd" / "images" / name, label)
+            picture(root / "dtd" / "images" / name, texture, f"dtd/{split}")
             lists[splits[split]].append(name)
             written.splits[split][f"dtd/images/{name}"] = label
     labels = root / "dtd" / "labels"
@@ -222,7 +200,7 @@ def food101(root: Path, train: int = 3, test: int = 1, classes: Sequence[str] = 
         for number in range(train + test):
             split = "train" if number < train else "test"
             name = f"{dish}/{1005649 + 13 * number + label}"
-            picture(root / "food-101" / "images" / f"{name}.jpg", label)
+            picture(root / "food-101" / "images" / f"{name}.jpg", dish, f"food101/{split}")
             lists[split].append(name)
             written.splits[split][f"food-101/images/{name}.jpg"] = label
     meta = root / "food-101" / "meta"
@@ -253,9 +231,9 @@ def sun397(
     for label, scene in enumerate(classes):
         for number in range(train + test + unused):
             name = f"{scene}/sun_{'abcdefgh'[number]}{label:04d}.jpg"
-            picture(root / images / name, label)
+            split = "train" if number < train else "test"
+            picture(root / images / name, names[label], f"sun397/{split}")
             if number < train + test:
-                split = "train" if number < train else "test"
                 lists[split].append(f"/{name}")
                 written.splits[split][f"{images}/{name}"] = label
     partitions = root / "Partitions"

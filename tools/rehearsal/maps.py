@@ -6,19 +6,14 @@ They are written independently of the readers; each function returns what it wro
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+from tools.rehearsal.pictures import picture
 
 from wiseft.base import library
-
-RED = (255, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -49,25 +44,9 @@ class Video:
     labels: dict[str, list[int]] = field(default_factory=dict)
 
 
-def colour(label: int) -> tuple[int, int, int]:
-    """Return a colour that tells a label."""
-    return 37 * label % 256, 101 * label % 256, 60
-
-
-def write_image(path: Path, colour: tuple[int, int, int] = (90, 120, 60), border: int = 0) -> None:
-    """An image of 16x12 pixels in one colour, red at its border."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_encoded("PNG" if path.suffix == ".png" else "JPEG", colour, border))
-
-
-@cache
-def _encoded(form: str, colour: tuple[int, int, int], border: int) -> bytes:
-    pixels = np.empty((12, 16, 3), np.uint8)
-    pixels[:] = RED if border else colour
-    pixels[border : 12 - border, border : 16 - border] = colour
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, form)
-    return stream.getvalue()
+def write_image(path: Path, shows: object = "", look: str = "", border: int = 0) -> None:
+    """Write a picture of 16x12 pixels, red at its border."""
+    picture(path, shows, look, (16, 12), border)
 
 
 def write_object(path: Path, content: object) -> None:
@@ -165,10 +144,12 @@ def _objectnet(
     """Write images of every folder and the mapping files; return the images' names."""
     top = root / "objectnet-1.0"
     written = []
-    for label, folder in enumerate(folders):
+    for folder, display in folders.items():
+        # A class of ImageNet, if there is one.
+        shows = overlap.get(display, display).partition(",")[0]
         for number in range(images):
             written.append(f"{folder}/{number}c0ffee.png")
-            write_image(top / "images" / written[-1], colour(label), 2)
+            write_image(top / "images" / written[-1], shows, "objectnet/test", 2)
     mappings = top / "mappings"
     write_object(mappings / "folder_to_objectnet_label.json", folders)
     write_object(mappings / "objectnet_to_imagenet_1k.json", overlap)
@@ -220,7 +201,7 @@ def fmow(root: Path, class_names: Sequence[str], rows_of: Sequence[FmowRow] = FM
     for number, (split, category, country, time, ours) in enumerate(rows_of):
         name = f"{category}_{number}_0_rgb.tif"
         rows.append([split, name, f"{split}/{category}/{name}", category, country, time])
-        write_image(top / f"images/rgb_img_{number}.png", colour(class_names.index(category)))
+        write_image(top / f"images/rgb_img_{number}.png", category, f"fmow/{ours}")
         if ours:
             label = list(class_names).index(category)
             labels.setdefault(ours, {})[f"images/rgb_img_{number}.png"] = label
@@ -287,7 +268,7 @@ def iwildcam(
         category = species[y][1]
         row = [split, location, 40 + location, sequence, f"s{sequence}", y, category, time]
         rows.append([number, *row, f"{name}.jpg", name])
-        write_image(top / f"train/{name}.jpg", colour(y))
+        write_image(top / f"train/{name}.jpg", species[y][3], f"iwildcam/{ours}")
         labels.setdefault(ours, {})[f"train/{name}.jpg"] = y
     write_rows(top / "metadata.csv", header, rows)
     write_rows(top / "categories.csv", ["y", "category_id", "name"], [row[:3] for row in species])
@@ -353,7 +334,7 @@ def _write_vid(
     images = root / "imagenet_vid_ytbb_robust/imagenet-vid-robust"
     labels = {frame: value for video in videos for frame, value in video.labels.items()}
     for frame, value in labels.items():
-        write_image(images / frame, colour(value[0]))
+        write_image(images / frame, _imagenet_names()[0][value[0]], "imagenet-vid-robust/test")
     write_object(root / "labels.json", {**labels, **more})
     write_object(root / "pmsets.json", {video.anchor: video.neighbours for video in videos})
     return {frame: value[0] for frame, value in labels.items()}
@@ -448,10 +429,13 @@ def _write_ytbb(
         pairs: likewise.
     """
     images = root / "imagenet_vid_ytbb_robust/ytbb-robust/ytbb_videos"
+    mapped = [name for name in YTBB_CLASSES if name not in YTBB_UNMAPPED]
+    places = {name: first + 2 * n for n, name in enumerate(mapped)}
     for anchor, label in numbers.items():
         folder, number = anchor.removesuffix(".jpg").split("/frame-")
+        shows = _imagenet_names()[0][places.get(YTBB_CLASSES[label], -1)]
         for frame in range(max(0, int(number) - 12), int(number) + 13):
-            write_image(images / f"{folder}/frame-{frame}.jpg", colour(label))
+            write_image(images / f"{folder}/frame-{frame}.jpg", shows, "ytbb-robust/test")
     names = ["good", "unsure", "bad", *YTBB_CLASSES]
     write_annotations(root / "anchor_labels.json", names, anchors)
     write_annotations(root / "pmk_labels.json", PAIR_LABELS, pairs)
@@ -459,9 +443,7 @@ def _write_ytbb(
     table = root / "ytbb_robustness_test_anchors_full.csv"
     write_rows(table, ["ytid", "time_ms", "label"], rows)
     write_object(root / "ytbb_class_index.json", dict(enumerate(YTBB_CLASSES)))
-    mapped = [name for name in YTBB_CLASSES if name not in YTBB_UNMAPPED]
-    places = ((name, first + 2 * n) for n, name in enumerate(mapped))
-    reverse = {YTBB_CLASSES.index(name): [place, place + 1] for name, place in places}
+    reverse = {YTBB_CLASSES.index(name): [place, place + 1] for name, place in places.items()}
     return _write_class_maps(root, "ytbb", reverse, len(YTBB_CLASSES))
 
 

@@ -1,4 +1,4 @@
-"""Tiny models with random weights, in the form that those of an entry are fetched in."""
+"""Tiny models that know the made-up pictures, in the form that those of an entry are fetched in."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import open_clip
 import torch
 from safetensors.torch import save_file
-from tools.rehearsal import folders, tiny
+from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import torchscript, weights_of
+from tools.rehearsal.learning import learned
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from wiseft.base import library
-from wiseft.base.io import sha256_file
+from wiseft.base.io import read_json, sha256_file
 from wiseft.models import towers
 from wiseft.models.towers import timm_models
 from wiseft.study.config import ModelEntry
 
 SIZE = 32
 """Edge in pixels of the images of the tiny models, but for timm's vision transformers."""
+VIT = tiny.VIT | {"patch_size": SIZE}
+"""One patch: attention with random weights takes the mean of several, which loses the cells."""
 TIMM = {"tf_efficientnet": "test_efficientnet.r160_in1k", "vit": "test_vit.r160_in1k"}
 """timm's own tiny architectures, by what the names of their families begin with."""
 
-ALIGN_SCALE, RELATIVE = 10.0, 1e-4
 
 Changes = dict[str, Any]
 
@@ -42,12 +42,12 @@ def write_model(entry: ModelEntry, root: Path) -> Changes:
     path = Path("outside") / "models" / entry.name
     (root / path).mkdir(parents=True, exist_ok=True)
     if entry.source == "align":
-        _align(root / path)
+        _align(entry, root / path)
     elif entry.revision is None:
         path = path / "model.pt"
-        _openai(_shrunk(entry), root / path, _seed(entry))
+        _openai(_shrunk(entry), entry, root / path)
     else:
-        _open_clip(_shrunk(entry), entry, root / path, _seed(entry))
+        _open_clip(_shrunk(entry), entry, root / path)
     sums = {"sha256": sha256_file(root / path)} if path.suffix else {}
     architecture = path.suffix and _write_architecture(entry, root)
     found = {"architecture": architecture} if architecture else {}
@@ -72,14 +72,18 @@ def _shrunk(entry: ModelEntry) -> dict[str, Any]:
     """Return an architecture of open_clip with the towers of the named one, tiny."""
     assert entry.architecture is not None
     config = open_clip.get_model_config(entry.architecture)
-    image = tiny.RESNET if isinstance(config["vision_cfg"]["layers"], list) else tiny.VIT
+    image = tiny.RESNET if isinstance(config["vision_cfg"]["layers"], list) else VIT
     text = config["text_cfg"] | {"width": 16, "heads": 2, "layers": 2}
     return config | {"embed_dim": 16, "vision_cfg": dict(image), "text_cfg": text}
 
 
-def _openai(architecture: Mapping[str, Any], path: Path, seed: int) -> None:
+def _learned(architecture: Mapping[str, Any], entry: ModelEntry) -> dict[str, Tensor]:
+    return learned(architecture, weights_of(architecture, _seed(entry)), entry, SIZE)
+
+
+def _openai(architecture: Mapping[str, Any], entry: ModelEntry, path: Path) -> None:
     """Write OpenAI's form: a TorchScript archive, matrices in half precision."""
-    tensors = weights_of(architecture, seed)
+    tensors = _learned(architecture, entry)
     torchscript({k: v.half() if v.ndim > 1 else v for k, v in tensors.items()}, path)
 
 
@@ -90,48 +94,21 @@ def _write_architecture(entry: ModelEntry, root: Path) -> str:
     return path.name
 
 
-def _open_clip(architecture: Mapping[str, Any], entry: ModelEntry, folder: Path, seed: int) -> None:
+def _open_clip(architecture: Mapping[str, Any], entry: ModelEntry, folder: Path) -> None:
     """Write the files of open_clip's repository on the hub."""
     pixels = entry.preprocessing
     preprocess = {"mean": list(pixels.mean), "std": list(pixels.std)}
     about = {"model_cfg": architecture, "preprocess_cfg": preprocess}
     (folder / "open_clip_config.json").write_text(json.dumps(about, indent=2))
-    _save(weights_of(architecture, seed), folder / "open_clip_model.safetensors")
+    _save(_learned(architecture, entry), folder / "open_clip_model.safetensors")
 
 
-def _align(folder: Path) -> None:
-    """Write the files of a repository of AlignModel: its tokenizer's, and its processor's.
-
-    Its temperature is fitted, for which it has to be better than chance, if by a hair.
-    """
+def _align(entry: ModelEntry, folder: Path) -> None:
+    """Write the files of a repository of AlignModel: its tokenizer's, and its processor's."""
     architecture = tiny.align()
     (folder / "config.json").write_text(json.dumps(architecture["config"], indent=2))
     tiny.write_word_pieces(folder)
-    weights = weights_of(architecture, seed=6)
-    # A tiny random BERT tells hardly any prompts apart.
-    weights = {k: v * ALIGN_SCALE if v.ndim > 1 else v for k, v in weights.items()}
-    change = _towards_pictures(architecture, weights)
-    weights |= {k: change @ v for k, v in weights.items() if k.startswith("text_projection")}
-    _save(weights, folder / "model.safetensors")
-
-
-def _towards_pictures(architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Tensor:
-    """Return the matrix (d, d) whose product with text features is nearest to what tells the
-    made-up pictures of ImageNet's classes apart, and has nothing of what all pictures share.
-    """
-    model = towers.build(architecture)
-    model.load({k: v for k, v in weights.items() if v.is_floating_point()}, "a made-up model")
-    prompts = [f"a photo of {name}." for name in library.class_names("imagenet")]
-    colours = np.stack([folders.colours(label) for label in range(len(prompts))])
-    pixels = torch.tensor(colours / 127.5 - 1.0, dtype=torch.float32).permute(0, 3, 1, 2)
-    with torch.no_grad():
-        images = model.image(interpolate(pixels, (SIZE, SIZE), mode="bilinear")).double()
-        texts = model.encode_text(model.tokenize(prompts)).double()
-    mean = images.mean(dim=0)
-    # Of texts that hardly differ, what is below rounding would be enlarged else.
-    fit = torch.linalg.lstsq(texts, images - mean, rcond=RELATIVE, driver="gelsd").solution
-    shared = mean / mean.norm()
-    return (fit - torch.outer(fit @ shared, shared)).T.float()
+    _save(_learned(architecture, entry), folder / "model.safetensors")
 
 
 def _timm(entry: ModelEntry, root: Path) -> Changes:
@@ -140,16 +117,16 @@ def _timm(entry: ModelEntry, root: Path) -> Changes:
     folder = root / ".wiseft" / "fetched" / entry.name
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "model.safetensors"
-    _save(weights_of(architecture, _seed(entry)), path)
+    _save(_classifier(architecture, entry, root), path)
     return _sized(entry, architecture) | {"architecture": name, "sha256": sha256_file(path)}
 
 
-def write_packaged(entry: ModelEntry, path: Path) -> Changes:
+def write_packaged(entry: ModelEntry, path: Path, root: Path) -> Changes:
     """Write a package with the weights of an entry; return what its entry says instead."""
     assert entry.package is not None
     name, architecture = _tiny_timm(entry)
     stream = io.BytesIO()
-    torch.save(weights_of(architecture, _seed(entry)), stream)
+    torch.save(_classifier(architecture, entry, root), stream)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(entry.package.member, stream.getvalue())
     return _sized(entry, architecture) | {"architecture": name}
@@ -160,6 +137,19 @@ def _tiny_timm(entry: ModelEntry) -> tuple[str, dict[str, Any]]:
     assert entry.architecture is not None
     name = next(TIMM[prefix] for prefix in TIMM if entry.architecture.startswith(prefix))
     return name, timm_models.at_size(timm_models.describe(name), SIZE)
+
+
+def _classifier(
+    architecture: Mapping[str, Any], entry: ModelEntry, root: Path
+) -> dict[str, Tensor]:
+    """Return weights whose classifier knows ImageNet's classes, or those of a label map."""
+    names = library.names_by_id("imagenet")
+    if entry.label_map:
+        of = read_json(root / "config" / "models" / entry.label_map)
+        names = names | {wnid: name for name, members in of.items() for wnid in members}
+    known = [names.get(wnid, wnid) for wnid in timm_models.labels(architecture)]
+    weights = weights_of(architecture, _seed(entry))
+    return learned(architecture, weights, entry, towers.image_size(architecture) or SIZE, known)
 
 
 def _sized(entry: ModelEntry, architecture: Mapping[str, Any]) -> Changes:

@@ -90,6 +90,7 @@ def rehearse(
             jobs, error = _workflow(root, name, cores, {**variables, **told})
             error = error or _report(project, root, name)
             differences = [] if error else compare.result_differences(real, rehearsed, root)
+            differences += [] if error else _mistakes(rehearsed, root)
         error = error or "\n".join(differences)
     except WiseftError as problem:
         error = str(problem)
@@ -159,6 +160,15 @@ def _report(project: Path, root: Path, name: str) -> str:
         check=False,
     )
     return done.stderr.strip() or "the report was not written" if done.returncode else ""
+
+
+def _mistakes(rehearsed: Targets, root: Path) -> list[str]:
+    """Return a sentence for every cell that is otherwise when it is computed again."""
+    if not rehearsed.combined:
+        return []
+    from tools.rehearsal import recompute
+
+    return recompute.differences(rehearsed, root)
 
 
 def _cpu(root: Path) -> float:

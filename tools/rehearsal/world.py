@@ -168,7 +168,7 @@ class _World:
         path = package_path(file, self._folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)  # never through a link to the project's
-        changes = write_packaged(entry, path)
+        changes = write_packaged(entry, path, self._root)
         pins = self._root / "config" / "packages.yaml"
         packages = yaml.safe_load(pins.read_text(encoding="utf-8"))
         known = {"sha256": sha256_file(path), "size": path.stat().st_size}

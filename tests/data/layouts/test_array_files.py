@@ -129,7 +129,7 @@ def test_bare_pickle_is_refused_without_being_loaded(tmp_path):
 
 
 def test_pickled_array_in_an_npz_is_refused_without_being_loaded(tmp_path):
-    images, _ = random_arrays(4, 10, seed=0)
+    images, _ = random_arrays(4, CIFAR10, 0)
     mark = tmp_path / "mark"
     hidden = np.array([Writes(mark)] * 4, object)
     np.savez(tmp_path / "cifar102_test.npz", images=images, labels=hidden, label_names=CIFAR10)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 from tools.rehearsal.arrays import cars, save_annotations
+from tools.rehearsal.pictures import word
 
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue
@@ -71,8 +72,8 @@ def test_class_names_come_from_the_devkit(tmp_path):
     cars(tmp_path)
     found = read(tmp_path)
     assert len(found.class_names) == 196
-    assert found.class_names[0] == ["Make Model 1900"]
-    assert found.class_names[195] == ["Make Model 2095"]
+    assert found.class_names[0] == [f"{word(0).title()} 1900"]
+    assert found.class_names[195] == [f"{word(195).title()} 2095"]
 
 
 def test_paths_and_sizes_are_those_of_the_images(tmp_path):

@@ -206,7 +206,7 @@ def test_fmow_agrees_with_the_package_wilds(tmp_path):
         split = str(rng.choice(["train", "val", "test", "seq"]))
         category, country = str(rng.choice(CATEGORIES)), str(rng.choice(countries))
         rows.append([split, category, country, f"{time}T0{rng.integers(10)}:00:00Z"])
-        write_image(tmp_path / f"fmow_v1.1/images/rgb_img_{number}.png", (number % 256, 0, 0))
+        write_image(tmp_path / f"fmow_v1.1/images/rgb_img_{number}.png")
     top = tmp_path / "fmow_v1.1"
     header = ["split", "category", "country_code", "timestamp"]
     write_rows(top / "rgb_metadata.csv", header, rows)
