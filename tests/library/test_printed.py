@@ -53,8 +53,15 @@ def words_of(command: str) -> list[str]:
     return shlex.split(command, comments=True)[1:]
 
 
+DEEPER = tiny.VIT | {"layers": 2}
+"""LiNeS scales by depth, so there must be some."""
+
+
 def small() -> dict:
-    return {"ViT-B-32": tiny.clip(), "ViT-B-32-quickgelu": tiny.clip(quick_gelu=True)}
+    return {
+        "ViT-B-32": tiny.clip(DEEPER),
+        "ViT-B-32-quickgelu": tiny.clip(DEEPER, quick_gelu=True),
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +74,7 @@ def names(monkeypatch):
 def files(tmp_path_factory) -> Path:
     """A folder with all that the pages name."""
     root = tmp_path_factory.mktemp("files")
-    z = weights_of(tiny.clip(), 1)
+    z = weights_of(tiny.clip(DEEPER), 1)
     f, more = (tuned(z, seed, only="visual.") for seed in (5, 6))
     for name, weights in {
         "zeroshot.pt": z,
