@@ -72,6 +72,12 @@ def test_data_is_restored_from_the_remotes_files_without_dvc(shared: Path):
     stored.unlink()
     done = restore()
     assert done.returncode == 1 and f"{stored.name} does not exist" in done.stderr
+    names = next((shared.parent / "remote").rglob("*.dir"))
+    names.chmod(0o644)
+    names.write_text(names.read_text().replace("tables/x.csv", str(shared.parent / "elsewhere")))
+    done = restore()
+    assert done.returncode == 1 and "It should list what data.dvc names" in done.stderr
+    assert not (shared.parent / "elsewhere").exists()
 
 
 def _holds(path: Path, content: bytes) -> bool:

@@ -22,10 +22,13 @@ def restore(root: Path, remote: Path) -> int:
         SystemExit: a file is missing in the remote, or its content is another.
     """
     sums = re.findall(r"^- md5: (\w+\.dir)$", (root / "data.dvc").read_text(), re.MULTILINE)
-    entries = json.loads(_stored(remote, sums[0]).read_text())
+    names = _stored(remote, sums[0])
+    if f"{_md5(names)}.dir" != sums[0]:
+        sys.exit(f"error: {names} is damaged. It should list what data.dvc names.")
+    entries = json.loads(names.read_text())
     for entry in entries:
         target = root / "data" / entry["relpath"]
-        if ".." in target.parts:
+        if ".." in target.parts or not target.is_relative_to(root / "data"):
             sys.exit(f"error: {remote} lists {entry['relpath']}, which is not below data/.")
         if target.is_file() and _md5(target) == entry["md5"]:
             continue
