@@ -53,6 +53,8 @@ METHODS: dict[str, Look] = {
     "end-to-end": Look("WiSE-FT, end-to-end", BLUE, "s", "-"),
     "linear-classifier": Look("WiSE-FT, linear classifier", VERMILLION, "D", DASHED),
 }
+SPELT = {"lora": "LoRA", "lp-ft": "LP-FT"}
+"""Names of methods that have no look of their own, as their papers spell them."""
 OUTPUT_SPACE = Look("output-space ensemble", BLUE, "", DOTTED)
 ZERO_SHOT = Look("zero-shot", BLACK, "*")
 FROM_SCRATCH = Look("trained from scratch", GREEN, "o", "-")
@@ -108,7 +110,7 @@ def spare_looks(beside: Iterable[Look]) -> Iterator[Look]:
 def title(name: str) -> str:
     """Return the title of a line: its method's label, and what else its name says."""
     method, *rest = name.split(SEPARATOR)
-    label = METHODS[method].label if method in METHODS else method
+    label = METHODS[method].label if method in METHODS else SPELT.get(method, method)
     return SEPARATOR.join([label, *rest])
 
 
