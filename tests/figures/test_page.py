@@ -23,14 +23,16 @@ from wiseft.figures.page.content import (
     answer,
     lines_of,
     models_of,
+    over_settings,
     records,
     signed,
     table_data,
 )
 from wiseft.study.config import Catalogue
 from wiseft.study.paper.context import page_context
-from wiseft.tabulate.schema import TABLE, write_parquet
+from wiseft.tabulate.schema import TABLE, TUNING, read, write_parquet
 
+PUBLISHED = Path(__file__).parents[2] / "published/tables/digits-seeds/digits-seeds.tuning.csv.gz"
 SHIFTS = ["avg:shifts", *paper_table.SHIFTS]
 SETTINGS = PageSettings(
     experiment="made-up",
@@ -222,6 +224,26 @@ def test_an_end_that_is_chosen_and_several_runs_are_said():
         ("avg:shifts", "1.000", 0, 3.0, 2.0, 4.0), ("avg:shifts", "1.000", 1, 5.0, 4.0, 6.0)
     )
     assert "points (+3.0 to +5.0 in 2 runs) under shift" in found(several)[0]
+
+
+def test_several_settings_that_are_admitted_lead_together(tmp_path):
+    rows = read(PUBLISHED, TUNING, "tuning")
+    shown = rows[(rows["admissible"] == 1) & (rows["quantity"] == "over-fine-tuned")]
+    gains = 100 * shown.loc[shown["dataset"] == "avg:shifts", "value"]
+    assert len(gains) > 1 and gains.min() > 0
+    said = over_settings(rows, ("mnist", "avg:shifts"), {"avg:shifts": "8 shifts"})
+    assert len(said) == 1
+    assert said[0].startswith(
+        f"α = 0.5: +{gains.min():.1f} to +{gains.max():.1f} points under shift"
+    )
+    assert f"over the {len(gains)} settings" in said[0] and " on mnist, " in said[0]
+    one = rows[rows["variant"] == "digits"]
+    assert over_settings(one, ("mnist", "avg:shifts"), {}) == []
+    alike = rows.assign(dataset=rows["dataset"].replace("mnist", "imagenet"))
+    html = build_page(both(), SETTINGS, tmp_path / "index.html", tuning=alike)
+    assert html.index("settings that held-out images admit") < html.index(
+        "compared with the zero-shot"
+    )
 
 
 def test_a_doubt_leads_in_place_of_an_answer():

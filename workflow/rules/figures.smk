@@ -50,6 +50,7 @@ rule page:
         table=FILES.tables["table_parquet"],
         sums=TABLE_SUMS,
         comparisons=[path for key, path in FILES.tabulated.items() if key == "comparisons"],
+        tuning=FILES.tuning(),
         code=local(CODE.behind("page")),
     output:
         page=report(
@@ -69,12 +70,13 @@ rule page:
         version=VERSION["figures"],
         settings=TOLD.page(),
         comparisons=lambda w, input: repeat("--comparisons", input.comparisons),
+        tuning=lambda w, input: repeat("--tuning", input.tuning),
         links=TOLD.links(),
         beside=TOLD.beside("index.html"),
     message:
         f"page: {NAME}"
     shell:
-        "wiseft page --table {input.table:q} {params.comparisons}"
+        "wiseft page --table {input.table:q} {params.comparisons} {params.tuning}"
         " --settings {params.settings:q} {params.links} {params.beside}"
         " --output {output.page:q} > {log:q} 2>&1"
 

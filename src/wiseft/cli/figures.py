@@ -91,6 +91,7 @@ def page(
     table: Path | None = None,
     settings: str = "{}",
     comparisons: Path | None = None,
+    tuning: Path | None = None,
     link: list[Path] | None = None,
     beside: Beside = None,
 ) -> None:
@@ -107,12 +108,14 @@ def page(
             about, reference, datasets, averages, titles, captions, view.
         comparisons: With --table: CSV of paired comparisons; the first sentence then gives their
             intervals.
+        tuning: With --table: CSV of the settings of one recipe; the first sentence is then about
+            all that held-out images admit.
         output: The HTML file to write.
         link: A file to link to, such as a CSV. Repeatable.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.figures.page import PageSettings, build_page
-    from wiseft.tabulate.schema import COMPARISONS, read, read_table
+    from wiseft.tabulate.schema import COMPARISONS, TUNING, read, read_table
 
     if bool(sweeps) == bool(table):
         raise WiseftError("page needs either folders of `wiseft sweep` or --table, and not both")
@@ -124,7 +127,9 @@ def page(
     page_settings = parse_settings(PageSettings, settings, "--settings")
     rows = read_table(Path(str(table)), means=True)
     paired = read(comparisons, COMPARISONS, "comparisons") if comparisons else None
-    write_text(output, build_page(rows, page_settings, output, link or [], beside or [], paired))
+    over = read(tuning, TUNING, "tuning") if tuning else None
+    html = build_page(rows, page_settings, output, link or [], beside or [], paired, tuning=over)
+    write_text(output, html)
 
 
 def provenance(

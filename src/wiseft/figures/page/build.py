@@ -26,6 +26,7 @@ from wiseft.figures.page.content import (
     answer,
     lines_of,
     models_of,
+    over_settings,
     panel_title,
     part,
     records,
@@ -80,6 +81,7 @@ def build_page(
     beside: Sequence[str] = (),
     comparisons: pd.DataFrame | None = None,
     flips: str = "",
+    tuning: pd.DataFrame | None = None,
 ) -> str:
     """Return the page as HTML.
 
@@ -91,6 +93,7 @@ def build_page(
         beside: names of further results in its folder, linked to at the top.
         comparisons: paired differences to both ends, whose intervals what was found gets.
         flips: HTML that stands below the numbers.
+        tuning: settings of one recipe (`schema.TUNING`), if there are several.
 
     Raises:
         WiseftError: if the table has nothing to show, or the library is not installed.
@@ -120,7 +123,8 @@ def build_page(
     found = answer(
         first, (reference, names[0]), alpha, titles, comparisons, ", ".join(who), settings.samples
     )
-    said = [settings.says] if settings.says else found
+    over = [] if tuning is None else over_settings(tuning, (reference, names[0]), titles)
+    said = [settings.says] if settings.says else [*over, *found]
     scripts, style = [library(), part("page.js")], part("page.css")
     sources = {line.source for line in lines}
     return filled(

@@ -16,7 +16,14 @@ from wiseft.base.names import SEARCHES
 from wiseft.base.templates import signed
 from wiseft.errors import WiseftError
 from wiseft.figures.labels import name_of
-from wiseft.figures.select import SEPARATOR, VALUES, each_run, mean_over_runs, variant_names
+from wiseft.figures.select import (
+    FIXED_ALPHA,
+    SEPARATOR,
+    VALUES,
+    each_run,
+    mean_over_runs,
+    variant_names,
+)
 from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
 from wiseft.figures.style import FAMILIES, METHODS, SPARE, title
 from wiseft.tabulate.models import of_models, of_runs, prediction_interval, without_seed
@@ -289,9 +296,7 @@ def answer(
             there are none.
     """
     reference, shift = datasets
-    where = f"on {panel_title(shift, titles)}"
-    if shift.startswith(AVERAGE_PREFIX):
-        where = f"under shift (average of {name_of(shift, titles)})"
+    where = _where(shift, titles)
     at = ", ".join(filter(None, [who, f"α = {alpha:g}"]))
     own = "the reference" if reference == "reference" else name_of(reference, titles)
     said = []
@@ -310,6 +315,37 @@ def answer(
         price = f"{'for' if gain > 0 else 'and'} {cost} on {own}"
         said.append(f"{at}: {kind}{text} {where}, {price}, compared with the {name} model.")
     return said or [f"Accuracy {where} and on {own} by α; both ends are not known."]
+
+
+def over_settings(
+    rows: pd.DataFrame, datasets: tuple[str, str], titles: dict[str, str]
+) -> list[str]:
+    """Return a sentence about all settings of a recipe that held-out images admit, if several are.
+
+    Args:
+        rows: of `schema.TUNING`.
+        datasets: the reference, and a shift or an average of several.
+    """
+    reference, shift = datasets
+    rows = rows[(rows["admissible"] == 1) & (rows["quantity"] == "over-fine-tuned")]
+    gains = {name: 100 * rows.loc[rows["dataset"] == name, "value"] for name in datasets}
+    n = len(gains[shift])
+    if n < 2:
+        return []
+    gained, paid = (
+        f"{signed(gains[name].min())} to {signed(gains[name].max())}" for name in (shift, reference)
+    )
+    return [
+        f"α = {FIXED_ALPHA:g}: {gained} points {_where(shift, titles)}, for {paid} on "
+        f"{name_of(reference, titles)}, compared with the fine-tuned model, over the {n} settings "
+        "that held-out images admit."
+    ]
+
+
+def _where(shift: str, titles: dict[str, str]) -> str:
+    if shift.startswith(AVERAGE_PREFIX):
+        return f"under shift (average of {name_of(shift, titles)})"
+    return f"on {panel_title(shift, titles)}"
 
 
 def _difference(
