@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from tools.rehearsal import folders as folders
 from tools.rehearsal import maps as maps
+from tools.rehearsal import pictures
 
 from wiseft.base import library
 from wiseft.base.io import read_json
@@ -201,7 +202,7 @@ def test_objectnet_takes_the_largest_of_several_classes_and_crops_its_border(tmp
     )
     assert open_manifest(manifest).label_map.members == written.members
     split = whole(manifest)
-    assert not (split.read(slice(None)) == maps.RED).all(axis=-1).any()  # 2 pixels of red
+    assert not (split.read(slice(None)) == pictures.RED).all(axis=-1).any()  # 2 pixels of red
     logits = toward(split.labels, written.members, random_logits(n, written.references, 3))
     reference = [f"class {label}" for label in range(written.references)]
     row = score(manifest, logits, reference)["test", "all"]

@@ -20,6 +20,8 @@ SIZE = (64, 48)
 """Width and height of a picture in pixels."""
 GRID = (3, 4)
 CELLS = 12
+RED = (255, 0, 0)
+"""The border of ObjectNet's pictures."""
 STRAY = (0.05, 0.25)
 """Standard deviation of a cell from one picture of a class to the next, where those of classes
 differ by 1: that of the easiest dataset, and of the hardest."""
@@ -83,7 +85,7 @@ def picture(
     image = pixels(str(of), look, path.name, size).copy()
     if border:
         inside = image[border:-border, border:-border].copy()
-        image[:] = (255, 0, 0)
+        image[:] = RED
         image[border:-border, border:-border] = inside
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, Image.registered_extensions()[path.suffix.lower()])
