@@ -66,7 +66,6 @@ def evaluate(
         device: Device: auto, cpu or cuda.
         threads: CPU threads.
     """
-    options = dict(locals())
     from wiseft.base.alphas import parse_alphas
     from wiseft.base.loading import parse_settings
     from wiseft.evaluate.request import Request
@@ -76,18 +75,29 @@ def evaluate(
     from wiseft.models.runtime import start_torch
 
     on = start_torch(threads, device)
-    of_run = ("model", "reference", "method", "variant", "run", "seed")
-    same = ("theta_0", "theta_1", "output_dir", "batch_size", "compile", "head", "state")
     request = Request(
+        theta_0=theta_0,
+        theta_1=theta_1,
         alphas=alphas.split(","),
         manifests=dataset,
         evaluate=parse_settings(SuiteEvaluation, evaluate, "--evaluate"),
-        metadata={name: options[name] for name in of_run},
+        output_dir=output_dir,
+        metadata={
+            "model": model,
+            "reference": reference,
+            "method": method,
+            "variant": variant,
+            "run": run,
+            "seed": seed,
+        },
+        batch_size=batch_size,
         precision=settled(precision, on),
+        compile=compile,
         device=str(on),
         like=like or [],
         combinations=[name.strip() for name in combinations.split(",")],
         logits=parse_alphas(logits) if logits else [],
-        **{name: options[name] for name in same},
+        head=head,
+        state=state,
     )
     evaluate_suite(request)

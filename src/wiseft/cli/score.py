@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -73,7 +73,6 @@ def score(
         threads: CPU threads. Default: all cores.
         as_json: Print only JSON.
     """
-    options = dict(locals())
     from wiseft.base.provenance import cores
     from wiseft.evaluate.score import score_folders, write_predictions
     from wiseft.models.runtime import start_torch
@@ -84,18 +83,22 @@ def score(
         raise WiseftError("give a model and its images, or several models and --data SOURCE ...")
     *checkpoints, last = models
     sources = data or [last]
-    same = ("architecture", "features", "weights", "batch_size", "skip_broken", "limit")
     found = score_folders(
         models if data else checkpoints,
         sources,
+        architecture=architecture,
         preprocessing=parsed(Preprocessing, preprocessing, "--preprocessing"),
         templates=parse_templates(prompts) if prompts else None,
         classes=parsed(list[str], classes, "--classes"),
+        features=cast(Any, features),
+        weights=weights,
         class_names=parsed(dict[str, str], class_names, "--class-names"),
+        batch_size=batch_size,
         device=str(start_torch(threads or cores(), device, mps=True)),
+        skip_broken=skip_broken,
         image_column=image_column or (),
         label_column=label_column or (),
-        **{name: options[name] for name in same},
+        limit=limit,
     )
     if predictions is not None:
         write_predictions(predictions, found)

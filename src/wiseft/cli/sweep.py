@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -113,18 +113,33 @@ def sweep(
     if evaluate or held_out or metric or budget or part or jobs > 1:
         typer.echo(summary(_with_own(**options)))
         return
-    same = "alpha architecture head features weights batch_size device threads seed"
-    own = {name: options[name] for name in (*same.split(), "skip_broken", "as_adapter")}
-    lists = ("keep", "more", "image_column", "label_column")
     result = run_sweep(
-        *(zero_shot, fine_tuned, reference, shift, output),
+        zero_shot,
+        fine_tuned,
+        reference,
+        shift,
+        output,
+        keep=keep or (),
         alphas=alphas.split(",") if alphas else ALPHAS,
+        alpha=alpha,
+        architecture=architecture,
         preprocessing=parsed(Preprocessing, preprocessing, "--preprocessing"),
         templates=parse_templates(templates, "--templates") if templates else None,
         classes=parsed(list[str], classes, "--classes"),
         class_names=parsed(dict[str, str], class_names, "--class-names"),
+        head=head,
+        features=cast(Any, features),
+        weights=weights,
         recipe=parsed(dict[str, Any], recipe, "--recipe"),
-        **own | {name: options[name] or () for name in lists},
+        more=more or (),
+        batch_size=batch_size,
+        device=device,
+        threads=threads,
+        seed=seed,
+        skip_broken=skip_broken,
+        image_column=image_column or (),
+        label_column=label_column or (),
+        as_adapter=as_adapter,
     )
     typer.echo(summary(result))
 

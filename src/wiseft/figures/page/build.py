@@ -123,7 +123,7 @@ def build_page(
     found = answer(
         first, (reference, names[0]), alpha, titles, comparisons, ", ".join(who), settings.samples
     )
-    over = [] if tuning is None else over_settings(tuning, (reference, names[0]), titles)
+    over = [] if tuning is None else over_settings(tuning, model, (reference, names[0]), titles)
     said = [settings.says] if settings.says else [*over, *found]
     scripts, style = [library(), part("page.js")], part("page.css")
     sources = {line.source for line in lines}

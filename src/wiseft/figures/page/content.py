@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
@@ -318,28 +318,37 @@ def answer(
 
 
 def over_settings(
-    rows: pd.DataFrame, datasets: tuple[str, str], titles: dict[str, str]
+    rows: pd.DataFrame, model: str, datasets: tuple[str, str], titles: dict[str, str]
 ) -> list[str]:
     """Return a sentence about all settings of a recipe that held-out images admit, if several are.
 
     Args:
         rows: of `schema.TUNING`.
+        model: whose settings they are.
         datasets: the reference, and a shift or an average of several.
     """
     reference, shift = datasets
     rows = rows[(rows["admissible"] == 1) & (rows["quantity"] == "over-fine-tuned")]
-    gains = {name: 100 * rows.loc[rows["dataset"] == name, "value"] for name in datasets}
+    rows = rows[rows["model"] == model].sort_values("value")
+    gains = {name: rows[rows["dataset"] == name] for name in datasets}
     n = len(gains[shift])
     if n < 2:
         return []
     gained, paid = (
-        f"{signed(gains[name].min())} to {signed(gains[name].max())}" for name in (shift, reference)
+        " to ".join(map(_points, gains[name].iloc[[0, -1]].to_dict("records")))
+        for name in (shift, reference)
     )
     return [
         f"α = {FIXED_ALPHA:g}: {gained} points {_where(shift, titles)}, for {paid} on "
         f"{name_of(reference, titles)}, compared with the fine-tuned model, over the {n} settings "
         "that held-out images admit."
     ]
+
+
+def _points(row: Mapping[Hashable, Any]) -> str:
+    """Return a difference in points, with its interval where it has one."""
+    ends = [signed(100 * row[end]) for end in ("ci_low", "ci_high") if not np.isnan(row[end])]
+    return signed(100 * row["value"]) + (f" [{', '.join(ends)}]" if ends else "")
 
 
 def _where(shift: str, titles: dict[str, str]) -> str:

@@ -107,8 +107,8 @@ def images_that_fit(
         return None
     kind = "cpu" if device.type == "cpu" else "cuda"
     with torch.compiler.set_stance("force_eager"):
-        half = precision if precision in _DTYPES else "fp32"
-        counted = footprint(model, size, half, device_type=kind)
+        counted_as = precision if precision in _DTYPES else "fp32"
+        counted = footprint(model, size, counted_as, device_type=kind)
     return formulas.images_that_fit(counted, available, **of_weights)
 
 
