@@ -92,7 +92,7 @@ def test_the_default_configuration_and_overrides(project: Path) -> None:
         load_config(path, {"experimnt": "other"})
 
 
-@pytest.mark.parametrize("key", ["paths", "cache"])
+@pytest.mark.parametrize("key", ["paths", "part", "cache"])
 def test_places_are_those_of_datasets_that_there_are(project: Path, edit, key: str) -> None:
     def places(*names: str) -> dict[str, object]:
         return {key: dict.fromkeys(names, "/data") if key == "paths" else list(names)}

@@ -102,12 +102,13 @@ def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) ->
 
 
 def _place_problems(config: Config, path: Path) -> list[str]:
-    """Return a sentence for every dataset that only `datasets.paths` or `datasets.cache` knows.
+    """Return a sentence for every dataset that only a list in `datasets` knows.
 
     A slip there would not be seen: the dataset would be fetched although the user has it.
     """
     names = sorted(entry.stem for entry in (path.parent / "datasets").glob("*.yaml"))
     given = [("paths", name) for name in config.datasets.paths]
+    given += [("part", name) for name in config.datasets.part]
     given += [("cache", re.sub(LIMIT_SUFFIX_PATTERN, "", name)) for name in config.datasets.cache]
     return [
         f"{path}: key `datasets.{key}` names an unknown dataset {name}; {suggest(name, names)}"
