@@ -1,12 +1,12 @@
 """What the reported predictions were, and what made them, as sums that a test compares.
 
-    python -m tools.predictions                 # after an experiment of EXPERIMENTS was run anew
+    python -m tools.predictions NAME ...        # after these of EXPERIMENTS were run anew
     python -m tools.predictions --guard FOLDER  # a clone that ran some of them, on this machine
 
-The first writes `docs/predictions.csv`: for each experiment one line for its recipe (stage
-versions, data and settings of whatever is trained and evaluated), and for each run one for its
-predictions, on every dataset at every alpha. No change of the code may alter one (docs/digits.md,
-Protocol).
+The first writes their lines of `docs/predictions.csv`: for each experiment one for its recipe
+(stage versions, data and settings of whatever is trained and evaluated), and for each run one for
+its predictions, on every dataset at every alpha. No change of the code may alter one
+(docs/digits.md, Protocol).
 
 The second adds to `tests/evidence/guard.json` the machine, the commit and the sums of predictions
 of each experiment that is finished in FOLDER. The same seed gives another model on another CPU, so
@@ -36,7 +36,7 @@ from wiseft.study.config import paths
 from wiseft.study.targets import Targets
 from wiseft.study.targets.runs import Run
 
-EXPERIMENTS = ("digits", "digits-seeds", "photos")
+EXPERIMENTS = ("digits", "digits-seeds", "photos", "icons-seeds", "icons-vendors-seeds")
 SUMS = Path("docs/predictions.csv")
 GUARD = Path(__file__).parents[1] / "tests" / "evidence" / "guard.json"
 STAGES = ("data", "pretrain", "weights", "zeroshot", "finetune", "combine", "evaluate")
@@ -176,12 +176,19 @@ def add_guard(folder: Path) -> None:
 
 
 def main() -> None:
-    """Write the sums of every experiment, or add those of a clone to the guard."""
+    """Write the sums of experiments, or add those of a clone to the guard."""
     parser = argparse.ArgumentParser(description="Write sums of predictions.")
+    parser.add_argument("experiments", nargs="*", metavar="NAME", help="run anew; all if none")
     parser.add_argument("--guard", type=Path, metavar="FOLDER", help="a clone that was run here")
-    if folder := parser.parse_args().guard:
-        return add_guard(folder)
-    lines = [line for name in EXPERIMENTS for line in sums(name)]
+    given = parser.parse_args()
+    if given.guard:
+        return add_guard(given.guard)
+    with SUMS.open() as file:
+        reported = [Sum(**row) for row in csv.DictReader(file)]
+    lines = []
+    for name in EXPERIMENTS:
+        again = name in (given.experiments or EXPERIMENTS)
+        lines += sums(name) if again else [each for each in reported if each.experiment == name]
     with SUMS.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([Sum._fields, *lines])

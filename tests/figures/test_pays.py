@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
+from wiseft.errors import WiseftError
+from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
 from wiseft.study.config import Catalogue
 from wiseft.study.config.experiment_parts import PublishedSettings
-from wiseft.study.drawings.pays import Group, bonuses, draw
+from wiseft.study.drawings.pays import LOOKS, Group, bonuses, draw
 from wiseft.study.paper.published import join
 from wiseft.tabulate.schema import TABLE, conform, read_table
 
@@ -92,11 +94,22 @@ def test_a_group_of_which_nothing_is_there_is_left_out(
     assert marks == set(shown["bonus"])
 
 
+def test_groups_without_a_look_of_their_own_are_refused(published: pd.DataFrame) -> None:
+    groups = [{"label": str(n), "where": {}} for n in range(len(LOOKS) + 1)]
+    with paper_style() as style, pytest.raises(WiseftError, match=rf"groups.*most {len(LOOKS)}"):
+        draw_figure("many", "pays", published, style, {"groups": groups})
+
+
 MEASURED = {
     "digits, rate 6e-3": ("digits-seeds", "end-to-end", "digits-lr-6e-3"),
     "digits, rate 3e-3": ("digits-seeds", "end-to-end", "digits"),
     "digits, rate 1e-3": ("digits-seeds", "end-to-end", "digits-lr-1e-3"),
     "digits, linear classifier": ("digits-seeds", "linear-classifier", "digits"),
+    "icons, rate 6e-3": ("icons-seeds", "end-to-end", "icons"),
+    "icons, rate 3e-3": ("icons-seeds", "end-to-end", "icons-lr-3e-3"),
+    "icons, rate 3e-4": ("icons-seeds", "end-to-end", "icons-lr-3e-4"),
+    "icons, linear classifier": ("icons-seeds", "linear-classifier", "icons"),
+    "icons, fine-tuned on emoji": ("icons-vendors-seeds", "end-to-end", "icons-vendors"),
     "photographs, end to end": ("photos", "end-to-end", "photos"),
 }
 """Experiment, method and variant by the begin of a row of docs/when-it-pays.md."""

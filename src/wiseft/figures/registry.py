@@ -61,7 +61,7 @@ def _options(
     function: Callable[..., Figure], options: Mapping[str, Any], context: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the options, checked against a drawing's keyword-only parameters."""
-    hints = get_type_hints(function)
+    hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {
         parameter.name: (
             hints[parameter.name],

@@ -7,7 +7,7 @@ intervals over pre-training seeds, if there are three or more.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -19,7 +19,18 @@ from wiseft.figures.axes import IDENTITY, panel_grid
 from wiseft.figures.legend import place_legend
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import FIXED_ALPHA, in_one_space, matching, of_runs
-from wiseft.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, Look, Style
+from wiseft.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    Look,
+    Style,
+)
 from wiseft.tabulate.models import over_models, without_seed
 from wiseft.tabulate.robustness import average_name
 
@@ -29,6 +40,8 @@ LOOKS = [
     Look("", GREEN, "o"),
     Look("", PURPLE, "v"),
     Look("", ORANGE, "^"),
+    Look("", SKY, "P"),
+    Look("", BLACK, "X"),
 ]
 WIDTH, HEIGHT = 0.75, 4.0
 """Of the panel, as a share of the page, and in inches."""
@@ -47,7 +60,12 @@ class Group(Entry):
     )
 
 
-def draw(table: pd.DataFrame, style: Style, *, groups: list[Group]) -> Figure:
+def draw(
+    table: pd.DataFrame,
+    style: Style,
+    *,
+    groups: Annotated[list[Group], Field(max_length=len(LOOKS))],
+) -> Figure:
     """Draw one mark for each fine-tuning that has both ends and alpha 0.5.
 
     Args:
@@ -62,7 +80,7 @@ def draw(table: pd.DataFrame, style: Style, *, groups: list[Group]) -> Figure:
     figure.set_size_inches(WIDTH * style.page_width, HEIGHT)
     found = [bonuses(matching(table, **each.where)) for each in groups]
     handles = []
-    for look, group, points in zip(LOOKS, groups, found, strict=False):
+    for look, group, points in zip(LOOKS[: len(groups)], groups, found, strict=True):
         if len(points):
             handles.append(legend_line(group.label, look, linestyle="none", markersize=5))
             _draw_group(ax, group, look, points)
