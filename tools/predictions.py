@@ -183,6 +183,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.guard:
         return add_guard(given.guard)
+    if unknown := sorted(set(given.experiments) - set(EXPERIMENTS)):
+        parser.error(f"{', '.join(unknown)}: expected some of {', '.join(EXPERIMENTS)}")
     with SUMS.open() as file:
         reported = [Sum(**row) for row in csv.DictReader(file)]
     lines = []
