@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Options, measured, peers, summary, write_record
+from benchmarks.common import Options, Used, measured, medians, parts, peers, write_record
 
 GOALS = {"wall_seconds": 0.8, "cpu_seconds": 0.8, "peak_mb": 0.5}
 """What ours may take of what mergekit takes."""
@@ -41,33 +41,36 @@ METHODS: dict[str, tuple[dict[str, Any], str, dict[str, Any], dict[str, Any]]] =
         {"weight": 1.5, "density": 0.2},
     ),
 }
+TINY = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 32, "patch_size": 16, "layers": 1, "width": 64},
+    "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 8, "heads": 2, "layers": 1},
+}
 WHOLE = {"kind": "ties", "trim": "model", "density": 0.2}
 
 
 def run(options: Options) -> None:
     """Write `combining.json`."""
     mergekit = peers() / "mergekit-pytorch"
-    runs: dict[str, list[dict[str, float]]] = {}
+    runs: dict[str, list[Used]] = {}
     differences = {}
     with tempfile.TemporaryDirectory() as name:
         files = _write(Path(name), options.quick)
         for _ in range(options.repeats):
             for method in METHODS:
                 for program, command in _commands(method, files, mergekit).items():
-                    used = measured(command, options.threads)
+                    used, _ = measured(command, options.threads)
                     runs.setdefault(f"{method}, {program}", []).append(used)
                 differences[method] = _difference(files)
-            used = measured(_ours(WHOLE, files), options.threads)
+            used, _ = measured(_ours(WHOLE, files), options.threads)
             runs.setdefault("ties of whole models, wiseft", []).append(used)
         size = files[0].stat().st_size
-    of_all = {
-        name: {k: summary([r[k] for r in each]) for k in GOALS} for name, each in runs.items()
-    }
+    of_all = medians(runs)
     del differences["dare"]  # each drops elements of its own choice
-    ratios = {}
-    for method in METHODS:
-        ours, theirs = of_all[f"{method}, wiseft"], of_all[f"{method}, mergekit"]
-        ratios[method] = {k: round(ours[k]["median"] / theirs[k]["median"], 3) for k in GOALS}
+    ratios = {
+        method: parts(of_all[f"{method}, wiseft"], of_all[f"{method}, mergekit"])
+        for method in METHODS
+    }
     write_record(
         "combining",
         options,
@@ -84,7 +87,6 @@ def _write(folder: Path, quick: bool) -> list[Path]:
     import open_clip
     import torch
 
-    from benchmarks.merging import TINY
     from wiseft.models.classifier import build_classifier, classifier_tensors
     from wiseft.thetas.theta import make_header, save_theta
 

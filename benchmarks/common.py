@@ -21,6 +21,7 @@ import psutil
 
 from wiseft.base.io import write_json
 from wiseft.base.provenance import cpu, git_commit, versions
+from wiseft.errors import WiseftError
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -36,6 +37,10 @@ print(json.dumps({"wall_seconds": time.perf_counter() - began,
     "cpu_seconds": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 976.56}))
 sys.exit(os.waitstatus_to_exitcode(status))
 """
+
+
+Used = dict[str, float]
+"""`wall_seconds`, `cpu_seconds` and `peak_mb` of a command."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +116,38 @@ def peers() -> Path:
     return programs
 
 
-def measured(command: list[str], threads: int) -> dict[str, float]:
-    """Run a command in a process of its own; return its seconds and its peak of memory."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    environment["PYTHONPATH"] = str(ROOT / "src")
-    arguments = [sys.executable, "-S", "-c", _MEASURED, *command]
-    done = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
-    used: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return used
+def measured(command: Sequence[str], threads: int, root: Path = ROOT) -> tuple[Used, str]:
+    """Run a command in a process of its own, in a root whose modules are used.
+
+    Returns its seconds and its peak of memory, and all that it said. Raises WiseftError if it
+    fails.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(root / "src")}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _MEASURED, *command],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise WiseftError(f"{command[0]} failed:\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}")
+    said, _, used = done.stdout.rstrip().rpartition("\n")
+    return json.loads(used), said + done.stderr
+
+
+def medians(runs: Mapping[str, Sequence[Used]]) -> dict[str, dict[str, Any]]:
+    """Return the medians and values of what the runs of each command took."""
+    return {
+        name: {key: summary([used[key] for used in each]) for key in each[0]}
+        for name, each in runs.items()
+    }
+
+
+def parts(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, float]:
+    """Return what one command takes as parts of what another takes, by their medians."""
+    return {key: round(ours[key]["median"] / theirs[key]["median"], 3) for key in ours}
 
 
 def copy_tree(folder: Path) -> None:

@@ -20,7 +20,6 @@ import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
@@ -32,7 +31,6 @@ from wiseft.errors import WiseftError
 from wiseft.evaluate.chunks import chunks
 from wiseft.evaluate.passes import LAST, Inference, make_sweep
 from wiseft.images import feed
-from wiseft.images.decode import decode, fit
 from wiseft.images.store import Split, batches, open_split
 from wiseft.models.batch_size import BatchSize
 from wiseft.models.classifier import build_classifier
@@ -44,7 +42,6 @@ MODEL = "ViT-B-32"
 SIZE = 224
 BATCH_SIZE = 16
 CLASSES = [f"class {index}" for index in range(10)]
-DRAFTS = ((500, 375), (1000, 750), (2000, 1500))  # width and height of the images
 SPEED = 0.8  # of the pretend device, over that of decoding
 
 
@@ -60,7 +57,6 @@ def run(options: Options) -> None:
         speed = SPEED * n / seconds["threads_2"]["median"]
         idle = _idle(split, root, speed, options.repeats)
         seconds |= _model(folder, some, some_root, options)
-        drafts = {f"{w} x {h}": _draft(folder, crops, w, h) for w, h in DRAFTS}
     write_record(
         "feeding",
         options,
@@ -84,7 +80,6 @@ def run(options: Options) -> None:
             "images_per_s": {name: round(n / seconds[name]["median"]) for name in threads["ways"]},
             "share_not_waiting_for_another_thread": threads["free"],
             "idle_share_of_pretend_device": idle,
-            "draft": drafts,
         },
     )
 
@@ -260,33 +255,3 @@ def _theirs(
         logits = 100.0 * features(images.to(device)) @ zoo.head + zoo.bias
         found += logits.argmax(dim=1).tolist()
     return found
-
-
-def _draft(
-    folder: Path, crops: list[NDArray[np.uint8]], width: int, height: int, n: int = 12
-) -> dict[str, Any]:
-    """Compare JPEGs that libjpeg decodes at a fraction of their size with those decoded whole."""
-    transform, found, spent = Transform(size=SIZE), [], {"whole": 0.0, "draft": 0.0}
-
-    def drafted(path: Path) -> NDArray[np.uint8]:
-        with Image.open(path) as file:
-            file.draft("RGB", (SIZE * width // height, SIZE))
-            small = file.convert("RGB")
-        return fit(small, transform)
-
-    for index, crop in enumerate(crops[:n]):
-        path = folder / f"{width}-{index}.jpg"
-        Image.fromarray(crop).resize((width, height)).save(path, quality=90)
-        pixels = {}
-        for name, way in (("whole", lambda p: decode(p, transform)), ("draft", drafted)):
-            start = time.thread_time()
-            pixels[name] = way(path).astype(int)
-            spent[name] += time.thread_time() - start
-        found.append(np.abs(pixels["whole"] - pixels["draft"]))
-    differences = np.stack(found)
-    return {
-        "times_faster": round(spent["whole"] / spent["draft"], 2),
-        "share_of_values_that_differ": round(float((differences > 0).mean()), 4),
-        "largest_difference": int(differences.max()),
-        "mean_difference": round(float(differences.mean()), 3),
-    }

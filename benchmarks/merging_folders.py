@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Options, measured, peers, summary, write_record
+from benchmarks.common import Options, Used, measured, medians, parts, peers, write_record
 
 SIZES: dict[str, dict[str, int]] = {
     "1 GB": {"hidden_size": 1280, "intermediate_size": 3456, "num_hidden_layers": 21},
@@ -39,22 +39,19 @@ def run(options: Options) -> None:
             folder = Path(name)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 pool.apply(_write, (folder, shape))
-            runs: dict[str, list[dict[str, float]]] = {"wiseft": [], "mergekit": []}
+            runs: dict[str, list[Used]] = {"wiseft": [], "mergekit": []}
             for _ in range(options.repeats):
                 for which, command in _commands(folder, program).items():
                     shutil.rmtree(folder / which, ignore_errors=True)
-                    runs[which].append(measured(command, options.threads))
+                    runs[which].append(measured(command, options.threads)[0])
             files = list((folder / "a").glob("*.safetensors"))
             found[size] = {
                 "megabytes": round(sum(file.stat().st_size for file in files) / 1e6),
                 "files": len(files),
                 "differences": _differences(folder),
             }
-        used[size] = {
-            w: {k: summary([r[k] for r in each]) for k in GOALS} for w, each in runs.items()
-        }
-        ours, theirs = used[size]["wiseft"], used[size]["mergekit"]
-        ratios[size] = {k: round(ours[k]["median"] / theirs[k]["median"], 3) for k in GOALS}
+        used[size] = medians(runs)
+        ratios[size] = parts(used[size]["wiseft"], used[size]["mergekit"])
     settings = {"sizes": SIZES, "words": WORDS, "dtype": "bfloat16", "alpha": "0.5"}
     write_record(
         "merging_folders",
