@@ -107,13 +107,10 @@ def write_record(name: str, options: Options, **content: Any) -> Path:
     return path
 
 
-def peers() -> Path:
-    """Return where the programs of the environment `build/peers` are, installed if it has none."""
-    programs = ROOT / "build" / "peers" / "bin"
-    if not (programs / "mergekit-yaml").exists():
-        command = [str(ROOT / "tools" / "on_top.sh"), sys.prefix, "peers", *PEERS]
-        subprocess.run(command, check=True)
-    return programs
+def on_top(name: str, *packages: str) -> Path:
+    """Return the programs of `build/NAME`: these packages, installed on top of this environment."""
+    subprocess.run([ROOT / "tools" / "on_top.sh", sys.prefix, name, *packages], check=True)
+    return ROOT / "build" / name / "bin"
 
 
 def measured(command: Sequence[str], threads: int, root: Path = ROOT) -> tuple[Used, str]:
@@ -137,17 +134,37 @@ def measured(command: Sequence[str], threads: int, root: Path = ROOT) -> tuple[U
     return json.loads(used), said + done.stderr
 
 
-def medians(runs: Mapping[str, Sequence[Used]]) -> dict[str, dict[str, Any]]:
-    """Return the medians and values of what the runs of each command took."""
-    return {
-        name: {key: summary([used[key] for used in each]) for key in each[0]}
-        for name, each in runs.items()
+def compared(runs: Mapping[str, Sequence[Used]]) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return the medians and values of what the runs of each command took, and those medians of the
+    first command as parts of the last one's.
+    """
+    used = {
+        name: {key: summary([each[key] for each in taken]) for key in taken[0]}
+        for name, taken in runs.items()
     }
+    ours, *_, theirs = [*used.values()] * 2
+    return used, {key: round(ours[key]["median"] / theirs[key]["median"], 3) for key in ours}
 
 
-def parts(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, float]:
-    """Return what one command takes as parts of what another takes, by their medians."""
-    return {key: round(ours[key]["median"] / theirs[key]["median"], 3) for key in ours}
+def peers() -> Path:
+    """Return where the programs of the environment `build/peers` are."""
+    return on_top("peers", *PEERS)
+
+
+def differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], above: float
+) -> dict[str, float]:
+    """Return the largest difference of two sets of tensors, in parts of a tensor's largest entry,
+    and how many of the elements differ by more than so many parts.
+    """
+    assert ours.keys() == theirs.keys()
+    largest, elements = 0.0, 0
+    for name in ours:
+        one, other = ours[name].float(), theirs[name].float()
+        found = (one - other).abs() / other.abs().max()
+        largest = max(largest, float(found.max()))
+        elements += int((found > above).sum())
+    return {"largest": largest, "elements": elements}
 
 
 def copy_tree(folder: Path) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Options, Used, copy_tree, measured, medians, parts, write_record
+from benchmarks.common import Options, Used, compared, copy_tree, measured, write_record
 from wiseft.base.io import write_text
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, paths
@@ -89,8 +89,8 @@ def _compare(ours: Path, bare: Path, repeats: int) -> dict[str, Any]:
             runs[name].append(used)
     if not 0 <= jobs["ours"] - jobs["bare"] <= ONCE:
         raise WiseftError(f"the two workflows plan different numbers of jobs: {jobs}")
-    used_by = medians(runs)
-    return {"jobs": jobs, **used_by, "ratios": parts(used_by["ours"], used_by["bare"])}
+    used, ratios = compared(runs)
+    return {"jobs": jobs, **used, "ratios": ratios}
 
 
 _COMMAND = "snakemake --cores 2 --dry-run --quiet rules"

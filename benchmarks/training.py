@@ -34,6 +34,7 @@ from wiseft.thetas.resume_state import Checkpoints
 from wiseft.thetas.theta import ThetaHeader, make_header
 
 SPLIT = "test"
+RECORDED = ("settings", "seconds", "images_per_second", "ratios", "checks")
 PEAK = 1e-4  # so large that losses show every step
 CLASSES = [str(index) for index in range(10)]
 DIGITS_PREPROCESSING = {"size": 32, "mean": [0.5] * 3, "std": [0.25] * 3}
@@ -92,11 +93,7 @@ def run(options: Options) -> None:
     write_record(
         "training" + ("-cuda" if options.device == "cuda" else ""),
         options,
-        settings={name: result.pop("settings") for name, result in found.items()},
-        seconds={name: result["seconds"] for name, result in found.items()},
-        images_per_second={name: result["images_per_second"] for name, result in found.items()},
-        ratios={name: result["ratios"] for name, result in found.items()},
-        checks={name: result["checks"] for name, result in found.items()},
+        **{key: {name: each[key] for name, each in found.items()} for key in RECORDED},
     )
 
 
