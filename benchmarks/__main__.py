@@ -1,4 +1,4 @@
-"""Run the benchmarks: `python -m benchmarks [--quick] [--only NAME ...] [--workflow]`.
+"""Run the benchmarks: `python -m benchmarks [--quick] [--only NAME ...]`.
 
 Each writes `benchmarks/results/<name>.json`; with `--quick`, which only shows that they work,
 `build/benchmarks/<name>.json`. Times mean something on an idle machine only: the record holds
@@ -16,8 +16,8 @@ from benchmarks.common import Options
 from wiseft.errors import WiseftError
 
 BENCHMARKS = (
-    *("startup", "heads", "digits", "photos", "indexing", "cache", "training", "memory"),
-    *("feeding", "planning", "merging", "scoring", "few"),
+    *("heads", "sweeping", "cache", "training", "memory"),
+    *("feeding", "planning", "scoring", "few"),
 )
 
 
@@ -28,10 +28,9 @@ def main() -> int:
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=[*BENCHMARKS, "workflow", "installing", "combining", "merging_folders"],
+        choices=[*BENCHMARKS, "installing", "combining", "merging_folders"],
         default=BENCHMARKS,
     )
-    parser.add_argument("--workflow", action="store_true", help="time the whole workflow as well")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -42,13 +41,12 @@ def main() -> int:
         device=arguments.device,
         threads=arguments.threads,
     )
-    names = [*arguments.only, *(["workflow"] if arguments.workflow else [])]
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported
     import torch
 
     torch.set_num_threads(options.threads)
     failed = 0
-    for name in names:
+    for name in arguments.only:
         try:
             importlib.import_module(f"benchmarks.{name}").run(options)
         except WiseftError as error:

@@ -13,7 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Options, measured, peers, summary, write_record
+from safetensors.torch import load_file
+
+from benchmarks.common import Options, Used, compared, differences, measured, peers, write_record
 
 GOALS = {"wall_seconds": 0.8, "cpu_seconds": 0.8, "peak_mb": 0.5}
 """What ours may take of what mergekit takes."""
@@ -41,41 +43,41 @@ METHODS: dict[str, tuple[dict[str, Any], str, dict[str, Any], dict[str, Any]]] =
         {"weight": 1.5, "density": 0.2},
     ),
 }
+TINY = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 32, "patch_size": 16, "layers": 1, "width": 64},
+    "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 8, "heads": 2, "layers": 1},
+}
 WHOLE = {"kind": "ties", "trim": "model", "density": 0.2}
 
 
 def run(options: Options) -> None:
     """Write `combining.json`."""
     mergekit = peers() / "mergekit-pytorch"
-    runs: dict[str, list[dict[str, float]]] = {}
-    differences = {}
+    runs = {method: {"wiseft": list[Used](), "mergekit": list[Used]()} for method in METHODS}
+    whole, differing = list[Used](), {}
     with tempfile.TemporaryDirectory() as name:
-        files = _write(Path(name), options.quick)
+        folder = Path(name)
+        files = _write(folder, options.quick)
         for _ in range(options.repeats):
             for method in METHODS:
                 for program, command in _commands(method, files, mergekit).items():
-                    used = measured(command, options.threads)
-                    runs.setdefault(f"{method}, {program}", []).append(used)
-                differences[method] = _difference(files)
-            used = measured(_ours(WHOLE, files), options.threads)
-            runs.setdefault("ties of whole models, wiseft", []).append(used)
+                    runs[method][program].append(measured(command, options.threads)[0])
+                if method != "dare":  # each drops elements of its own choice
+                    theirs = load_file(folder / "theirs" / "model.safetensors")
+                    differing[method] = differences(load_file(folder / "ours"), theirs, 1e-6)
+            whole.append(measured(_ours(WHOLE, files), options.threads)[0])
         size = files[0].stat().st_size
-    of_all = {
-        name: {k: summary([r[k] for r in each]) for k in GOALS} for name, each in runs.items()
-    }
-    del differences["dare"]  # each drops elements of its own choice
-    ratios = {}
-    for method in METHODS:
-        ours, theirs = of_all[f"{method}, wiseft"], of_all[f"{method}, mergekit"]
-        ratios[method] = {k: round(ours[k]["median"] / theirs[k]["median"], 3) for k in GOALS}
+    found = {method: compared(each) for method, each in runs.items()}
     write_record(
         "combining",
         options,
         settings={"files": len(files), "file_mb": round(size / 1e6, 1), "methods": METHODS},
-        used=of_all,
-        ratios=ratios,
+        used={method: used for method, (used, _) in found.items()}
+        | {"ties of whole models": compared({"wiseft": whole})[0]},
+        ratios={method: ratios for method, (_, ratios) in found.items()},
         goals=GOALS,
-        measured={"differences": differences},
+        measured={"differences": differing},
     )
 
 
@@ -84,7 +86,6 @@ def _write(folder: Path, quick: bool) -> list[Path]:
     import open_clip
     import torch
 
-    from benchmarks.merging import TINY
     from wiseft.models.classifier import build_classifier, classifier_tensors
     from wiseft.thetas.theta import make_header, save_theta
 
@@ -128,22 +129,3 @@ def _commands(method: str, files: list[Path], mergekit: Path) -> dict[str, list[
     config.write_text(json.dumps(plan | base))
     theirs = [str(mergekit), str(config), str(files[0].with_name("theirs"))]
     return {"wiseft": _ours(recipe, files), "mergekit": theirs}
-
-
-def _difference(files: list[Path]) -> dict[str, float]:
-    """Return the largest difference, in parts of a tensor's largest entry, and how many of the
-    elements differ by more than a millionth of it.
-    """
-    from safetensors.torch import load_file
-
-    from wiseft.thetas.tensor_file import StoredTensors
-
-    ours = StoredTensors(files[0].with_name("ours"))
-    theirs = load_file(files[0].with_name("theirs") / "model.safetensors")
-    assert ours.keys() == theirs.keys()
-    largest, differing = 0.0, 0
-    for name, value in theirs.items():
-        parts = (ours[name] - value).abs() / value.abs().max()
-        largest = max(largest, float(parts.max()))
-        differing += int((parts > 1e-6).sum())
-    return {"largest": largest, "differing": differing}

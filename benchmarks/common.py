@@ -21,6 +21,7 @@ import psutil
 
 from wiseft.base.io import write_json
 from wiseft.base.provenance import cpu, git_commit, versions
+from wiseft.errors import WiseftError
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -36,6 +37,10 @@ print(json.dumps({"wall_seconds": time.perf_counter() - began,
     "cpu_seconds": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 976.56}))
 sys.exit(os.waitstatus_to_exitcode(status))
 """
+
+
+Used = dict[str, float]
+"""`wall_seconds`, `cpu_seconds` and `peak_mb` of a command."""
 
 
 @dataclass(frozen=True)
@@ -102,23 +107,64 @@ def write_record(name: str, options: Options, **content: Any) -> Path:
     return path
 
 
+def on_top(name: str, *packages: str) -> Path:
+    """Return the programs of `build/NAME`: these packages, installed on top of this environment."""
+    subprocess.run([ROOT / "tools" / "on_top.sh", sys.prefix, name, *packages], check=True)
+    return ROOT / "build" / name / "bin"
+
+
+def measured(command: Sequence[str], threads: int, root: Path = ROOT) -> tuple[Used, str]:
+    """Run a command in a process of its own, in a root whose modules are used.
+
+    Returns its seconds and its peak of memory, and all that it said. Raises WiseftError if it
+    fails.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(root / "src")}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _MEASURED, *command],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise WiseftError(f"{command[0]} failed:\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}")
+    said, _, used = done.stdout.rstrip().rpartition("\n")
+    return json.loads(used), said + done.stderr
+
+
+def compared(runs: Mapping[str, Sequence[Used]]) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return the medians and values of what the runs of each command took, and those medians of the
+    first command as parts of the last one's.
+    """
+    used = {
+        name: {key: summary([each[key] for each in taken]) for key in taken[0]}
+        for name, taken in runs.items()
+    }
+    ours, *_, theirs = [*used.values()] * 2
+    return used, {key: round(ours[key]["median"] / theirs[key]["median"], 3) for key in ours}
+
+
 def peers() -> Path:
-    """Return where the programs of the environment `build/peers` are, installed if it has none."""
-    programs = ROOT / "build" / "peers" / "bin"
-    if not (programs / "mergekit-yaml").exists():
-        command = [str(ROOT / "tools" / "on_top.sh"), sys.prefix, "peers", *PEERS]
-        subprocess.run(command, check=True)
-    return programs
+    """Return where the programs of the environment `build/peers` are."""
+    return on_top("peers", *PEERS)
 
 
-def measured(command: list[str], threads: int) -> dict[str, float]:
-    """Run a command in a process of its own; return its seconds and its peak of memory."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    environment["PYTHONPATH"] = str(ROOT / "src")
-    arguments = [sys.executable, "-S", "-c", _MEASURED, *command]
-    done = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
-    used: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return used
+def differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], above: float
+) -> dict[str, float]:
+    """Return the largest difference of two sets of tensors, in parts of a tensor's largest entry,
+    and how many of the elements differ by more than so many parts.
+    """
+    assert ours.keys() == theirs.keys()
+    largest, elements = 0.0, 0
+    for name in ours:
+        one, other = ours[name].float(), theirs[name].float()
+        found = (one - other).abs() / other.abs().max()
+        largest = max(largest, float(found.max()))
+        elements += int((found > above).sum())
+    return {"largest": largest, "elements": elements}
 
 
 def copy_tree(folder: Path) -> None:

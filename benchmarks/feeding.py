@@ -18,56 +18,38 @@ from typing import Any
 
 import numpy as np
 import open_clip
-import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
 from benchmarks.common import Options, ratio, summary, timed, write_record
-from benchmarks.inputs import CLIP_PREPROCESSING, photo_crops, random_thetas, write_image_folder
-from wiseft.errors import WiseftError
-from wiseft.evaluate.chunks import chunks
-from wiseft.evaluate.passes import LAST, Inference, make_sweep
+from benchmarks.inputs import CLIP_PREPROCESSING, photo_crops, write_image_folder
 from wiseft.images import feed
-from wiseft.images.decode import decode, fit
 from wiseft.images.store import Split, batches, open_split
-from wiseft.models.batch_size import BatchSize
-from wiseft.models.classifier import build_classifier
-from wiseft.models.precision import Arithmetic
 from wiseft.thetas.preprocessing import Transform
-from wiseft.thetas.theta import load_theta
 
-MODEL = "ViT-B-32"
 SIZE = 224
 BATCH_SIZE = 16
 CLASSES = [f"class {index}" for index in range(10)]
-DRAFTS = ((500, 375), (1000, 750), (2000, 1500))  # width and height of the images
 SPEED = 0.8  # of the pretend device, over that of decoding
 
 
 def run(options: Options) -> None:
     """Write `feeding.json`."""
-    n, n_model = (48, 16) if options.quick else (640, 160)
+    n = 48 if options.quick else 640
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         crops = photo_crops(n, 375, 500)
         split, root = _images(folder, "photos", crops)
-        some, some_root = _images(folder, "some", crops[:n_model])
         threads, seconds = _scaling(split, root, options.repeats)
         speed = SPEED * n / seconds["threads_2"]["median"]
         idle = _idle(split, root, speed, options.repeats)
-        seconds |= _model(folder, some, some_root, options)
-        drafts = {f"{w} x {h}": _draft(folder, crops, w, h) for w, h in DRAFTS}
     write_record(
         "feeding",
         options,
         settings={
             "images": n,
-            "images_of_the_model": n_model,
-            "model": f"{MODEL}, random weights, fp32, {torch.get_num_threads()} threads",
             "jpeg": "500 x 375, quality 90, decoded to 224 x 224",
             "batch_size": BATCH_SIZE,
             "pretend_device_images_per_s": round(speed),
@@ -77,14 +59,11 @@ def run(options: Options) -> None:
             "two_threads_over_one": ratio(seconds, "threads_1", "threads_2"),
             "two_processes_over_one": ratio(seconds, "processes_1", "processes_2"),
             "reading_open_clip_over_ours": ratio(seconds, "processes_2", "threads_2"),
-            "model_open_clip_over_ours": ratio(seconds, "model_open_clip", "model_ours"),
-            "model_clip_benchmark_over_ours": ratio(seconds, "model_clip_benchmark", "model_ours"),
         },
         measured={
             "images_per_s": {name: round(n / seconds[name]["median"]) for name in threads["ways"]},
             "share_not_waiting_for_another_thread": threads["free"],
             "idle_share_of_pretend_device": idle,
-            "draft": drafts,
         },
     )
 
@@ -193,100 +172,3 @@ def _idle(split: Split, root: Path, speed: float, repeats: int) -> dict[str, Any
             way(device)
             shares[name].append(1 - device.busy / (time.perf_counter() - start))
     return {name: summary(values) for name, values in shares.items()}
-
-
-class Zoo(nn.Module):
-    """The tower and head that we evaluate, as open_clip and CLIP_benchmark call a model."""
-
-    def __init__(self, theta: Path, device: str):
-        super().__init__()
-        loaded = load_theta(theta)
-        self._classifier = build_classifier(loaded.header, loaded.tensors).to(device)
-        self.head = self._classifier.head.weight.detach().T / 100
-        self.bias = self._classifier.head.bias.detach()  # of random weights; else zero
-
-    def encode_image(self, images: Tensor) -> Tensor:
-        return self._classifier.image(images)
-
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return {"image_features": functional.normalize(self.encode_image(image), dim=-1)}
-
-
-def _model(folder: Path, split: Split, root: Path, options: Options) -> dict[str, Any]:
-    """Return the seconds of an evaluation, models and weights being loaded before."""
-    architecture = open_clip.get_model_config(MODEL)
-    thetas = random_thetas(folder, architecture, CLIP_PREPROCESSING, CLASSES)
-    device = options.device
-    target = torch.device(device)
-    inference = Inference(target, Arithmetic("fp32", target), BatchSize(BATCH_SIZE))
-    sweep = make_sweep(None, load_theta(thetas["theta_1"]), inference)
-    zoo = Zoo(thetas["theta_1"], device).eval()
-    workers = max(options.threads, 1)
-
-    @torch.inference_mode()
-    def ours() -> list[int]:
-        return [
-            int(prediction)
-            for pixels in chunks(sweep, [split])
-            for _, _, logits in sweep.logits(pixels, [LAST])
-            for prediction in logits.argmax(dim=1)
-        ]
-
-    ways = {
-        "model_ours": ours,
-        # The steps of `run` in open_clip_train.zero_shot 3.3, and of `run_classification` in
-        # CLIP_benchmark 1.6, up to the predictions (the former then counts as numpy 2.4 refuses).
-        "model_open_clip": torch.inference_mode()(
-            lambda: _theirs(lambda i: zoo(image=i)["image_features"], zoo, root, workers, device)
-        ),
-        "model_clip_benchmark": torch.no_grad()(
-            lambda: _theirs(
-                lambda i: functional.normalize(zoo.encode_image(i), dim=-1),
-                *(zoo, root, workers, device),
-            )
-        ),
-    }
-    seconds, predictions = timed(ways, options.repeats)
-    if any(found != predictions["model_ours"] for found in predictions.values()):
-        raise WiseftError(f"the three ways predict differently: {predictions}")
-    return seconds
-
-
-def _theirs(
-    features: Callable[[Tensor], Tensor], zoo: Zoo, root: Path, workers: int, device: str
-) -> list[int]:
-    found: list[int] = []
-    for images, _ in _loader(root, workers):
-        logits = 100.0 * features(images.to(device)) @ zoo.head + zoo.bias
-        found += logits.argmax(dim=1).tolist()
-    return found
-
-
-def _draft(
-    folder: Path, crops: list[NDArray[np.uint8]], width: int, height: int, n: int = 12
-) -> dict[str, Any]:
-    """Compare JPEGs that libjpeg decodes at a fraction of their size with those decoded whole."""
-    transform, found, spent = Transform(size=SIZE), [], {"whole": 0.0, "draft": 0.0}
-
-    def drafted(path: Path) -> NDArray[np.uint8]:
-        with Image.open(path) as file:
-            file.draft("RGB", (SIZE * width // height, SIZE))
-            small = file.convert("RGB")
-        return fit(small, transform)
-
-    for index, crop in enumerate(crops[:n]):
-        path = folder / f"{width}-{index}.jpg"
-        Image.fromarray(crop).resize((width, height)).save(path, quality=90)
-        pixels = {}
-        for name, way in (("whole", lambda p: decode(p, transform)), ("draft", drafted)):
-            start = time.thread_time()
-            pixels[name] = way(path).astype(int)
-            spent[name] += time.thread_time() - start
-        found.append(np.abs(pixels["whole"] - pixels["draft"]))
-    differences = np.stack(found)
-    return {
-        "times_faster": round(spent["whole"] / spent["draft"], 2),
-        "share_of_values_that_differ": round(float((differences > 0).mean()), 4),
-        "largest_difference": int(differences.max()),
-        "mean_difference": round(float(differences.mean()), 3),
-    }

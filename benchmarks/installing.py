@@ -9,14 +9,13 @@ folder; some 3 GB in all. Not among the benchmarks of `make bench`:
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ROOT, Options, summary, write_record
+from benchmarks.common import ROOT, Options, measured, summary, write_record
 
 IMPORTS = {
     "wiseft": ["import wiseft", "import wiseft; wiseft.load"],
@@ -35,16 +34,16 @@ def run(options: Options) -> None:
             python = _environment(folder / name, name)
             megabytes[name] = _megabytes(python)
             for statement in IMPORTS[name]:
-                commands[statement] = [python, "-c", statement]
+                commands[statement] = [str(python), "-c", statement]
             if name in PROGRAMS:
                 program = PROGRAMS[name]
-                commands[f"{program} --help"] = [python.with_name(program), "--help"]
+                commands[f"{program} --help"] = [str(python.with_name(program)), "--help"]
         runs: dict[str, list[float]] = {name: [] for name in commands}
         for turn in range(options.repeats + 1):
             for name, command in commands.items():
-                seconds = _cpu_seconds(command)
+                used, _ = measured(command, options.threads, Path("/"))  # not this source
                 if turn:  # the first run writes byte code
-                    runs[name].append(seconds)
+                    runs[name].append(used["cpu_seconds"])
     cpu_seconds = {name: summary(values) for name, values in runs.items()}
     write_record(
         "installing",
@@ -75,12 +74,3 @@ def _megabytes(python: Path) -> dict[str, Any]:
             sizes[top] = sizes.get(top, 0) + path.stat().st_size
     own = {k: v for k, v in sizes.items() if not k.startswith(("pip", "setuptools"))}
     return {"all": round(sum(own.values()) / 1e6), "torch": round(own.get("torch", 0) / 1e6)}
-
-
-def _cpu_seconds(command: list[Any]) -> float:
-    """Return user and system time of a command, which other jobs disturb little."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    here = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    subprocess.run(command, check=True, capture_output=True, cwd="/", env=here)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Options, measured, peers, summary, write_record
+from benchmarks.common import Options, Used, compared, differences, measured, peers, write_record
+from wiseft.foreign.formats import read_checkpoint
 
 SIZES: dict[str, dict[str, int]] = {
     "1 GB": {"hidden_size": 1280, "intermediate_size": 3456, "num_hidden_layers": 21},
@@ -39,22 +40,20 @@ def run(options: Options) -> None:
             folder = Path(name)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 pool.apply(_write, (folder, shape))
-            runs: dict[str, list[dict[str, float]]] = {"wiseft": [], "mergekit": []}
+            runs: dict[str, list[Used]] = {"wiseft": [], "mergekit": []}
             for _ in range(options.repeats):
                 for which, command in _commands(folder, program).items():
                     shutil.rmtree(folder / which, ignore_errors=True)
-                    runs[which].append(measured(command, options.threads))
+                    runs[which].append(measured(command, options.threads)[0])
+            results = (read_checkpoint(folder / which) for which in runs)
+            ours, theirs = (result.tensors for result in results)
             files = list((folder / "a").glob("*.safetensors"))
             found[size] = {
                 "megabytes": round(sum(file.stat().st_size for file in files) / 1e6),
                 "files": len(files),
-                "differences": _differences(folder),
+                "differences": differences(ours, theirs, 0.0),  # mergekit computes in bf16
             }
-        used[size] = {
-            w: {k: summary([r[k] for r in each]) for k in GOALS} for w, each in runs.items()
-        }
-        ours, theirs = used[size]["wiseft"], used[size]["mergekit"]
-        ratios[size] = {k: round(ours[k]["median"] / theirs[k]["median"], 3) for k in GOALS}
+        used[size], ratios[size] = compared(runs)
     settings = {"sizes": SIZES, "words": WORDS, "dtype": "bfloat16", "alpha": "0.5"}
     write_record(
         "merging_folders",
@@ -99,22 +98,3 @@ def _commands(folder: Path, program: Path) -> dict[str, list[str]]:
     ours += ["--alpha", "0.5", "--output", folder / "wiseft"]
     theirs = [program, config, folder / "mergekit"]
     return {"wiseft": [*map(str, ours)], "mergekit": [*map(str, theirs)]}
-
-
-def _differences(folder: Path) -> dict[str, float]:
-    """Return how much the two results differ, in parts of a tensor's largest entry; mergekit
-    computes in bf16.
-    """
-    import torch
-
-    from wiseft.foreign.formats import read_checkpoint
-
-    ours, theirs = (read_checkpoint(folder / which).tensors for which in ("wiseft", "mergekit"))
-    assert ours.keys() == theirs.keys()
-    largest, differing = 0.0, 0
-    for name in ours:
-        if not torch.equal(ours[name], theirs[name]):
-            one, other = ours[name].float(), theirs[name].float()
-            largest = max(largest, float((one - other).abs().max() / other.abs().max()))
-            differing += int((one != other).sum())
-    return {"largest": largest, "elements": differing}

@@ -12,16 +12,14 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Options, copy_tree, ratio, summary, write_record
+from benchmarks.common import Options, Used, compared, copy_tree, measured, write_record
 from wiseft.base.io import write_text
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, paths
@@ -47,16 +45,6 @@ REPEATED = 10_000
 ONCE = 8
 """Jobs at most that ours has once in an experiment: summary, headline, sample images, page, ..."""
 GOAL = 2.0
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one dry run took: seconds of wall time and of CPU time, peak memory in MB; its jobs."""
-
-    seconds: float
-    cpu_seconds: float
-    memory_mb: float
-    jobs: int
 
 
 def run(options: Options) -> None:
@@ -93,63 +81,33 @@ def run(options: Options) -> None:
 
 
 def _compare(ours: Path, bare: Path, repeats: int) -> dict[str, Any]:
-    costs: dict[str, list[Cost]] = {"ours": [], "bare": []}
+    runs: dict[str, list[Used]] = {"ours": [], "bare": []}
+    jobs: dict[str, int] = {}
     for _ in range(repeats):
-        costs["ours"].append(plan(ours, *_OURS))
-        costs["bare"].append(plan(bare))
-    jobs = {name: found[0].jobs for name, found in costs.items()}
+        for name, folder, more in (("ours", ours, _OURS), ("bare", bare, ())):
+            used, jobs[name] = plan(folder, *more)
+            runs[name].append(used)
     if not 0 <= jobs["ours"] - jobs["bare"] <= ONCE:
         raise WiseftError(f"the two workflows plan different numbers of jobs: {jobs}")
-    seconds = {name: summary([cost.seconds for cost in found]) for name, found in costs.items()}
-    busy = {name: summary([cost.cpu_seconds for cost in found]) for name, found in costs.items()}
-    memory = {name: summary([cost.memory_mb for cost in found]) for name, found in costs.items()}
-    return {
-        "jobs": jobs,
-        "seconds": seconds,
-        "cpu_seconds": busy,
-        "memory_mb": memory,
-        "ratios": {
-            "time": ratio(seconds, "ours", "bare"),
-            "cpu_time": ratio(busy, "ours", "bare"),
-            "memory": ratio(memory, "ours", "bare"),
-        },
-    }
+    used, ratios = compared(runs)
+    return {"jobs": jobs, **used, "ratios": ratios}
 
 
 _COMMAND = "snakemake --cores 2 --dry-run --quiet rules"
 _OURS = ("--config", "experiment=grid")
 
 
-# A child's peak memory counts that of who started it, which here has torch loaded.
-_MEASURE = """
-import json, resource, subprocess, sys
-code = subprocess.call(sys.argv[1:])
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]), file=sys.stderr)
-sys.exit(code)
-"""
+def plan(folder: Path, *arguments: str) -> tuple[Used, int]:
+    """Plan all jobs of the workflow in a folder, and count them.
 
-
-def plan(folder: Path, *arguments: str) -> Cost:
-    """Plan all jobs of the workflow in a folder. Raises WiseftError if Snakemake fails."""
+    Raises WiseftError if Snakemake fails.
+    """
     command = [sys.executable, "-m", *_COMMAND.split(), *arguments]
-    # Our modules, too, are those of the copy.
-    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, *command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    seconds = time.perf_counter() - start
-    total = re.search(r"^total +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
-    if done.returncode or total is None:
-        raise WiseftError(f"snakemake cannot plan:\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}")
-    busy, memory = json.loads(done.stderr.strip().splitlines()[-1])
-    return Cost(seconds, busy, memory, int(total[1]))
+    used, said = measured(command, 1, folder)
+    total = re.search(r"^total +(\d+)$", said, re.MULTILINE)
+    if total is None:
+        raise WiseftError(f"snakemake does not say how many jobs it plans:\n{said[-2000:]}")
+    return used, int(total[1])
 
 
 def _finish(folder: Path, root: Path, seeds: int, arguments: Sequence[str]) -> None:
@@ -190,16 +148,7 @@ def _finish(folder: Path, root: Path, seeds: int, arguments: Sequence[str]) -> N
             os.utime(target, (start + step, start + step))
     wanted = [path.as_posix() for path in made[-1] if path.name == "metrics.json"]
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--touch", "--quiet", "all"]
-    done = subprocess.run(
-        [*command, *arguments, "--", *wanted],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise WiseftError(f"snakemake cannot mark files as done:\n{done.stderr[-2000:]}")
+    measured([*command, *arguments, "--", *wanted], 1, folder)
 
 
 def _own_heads(catalogue: Catalogue) -> list[str]:

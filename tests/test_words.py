@@ -90,10 +90,6 @@ def test_help_texts_are_checked(monkeypatch) -> None:
     assert {"wiseft sweep --help", "wiseft data fetch --to", "wiseft merge --alpha"} <= places
 
 
-def test_pages_that_fail_are_listed_and_exist() -> None:
-    assert {page for page in words.NOT_YET if not (words.ROOT / page).is_file()} == set()
-
-
 @pytest.mark.parametrize(
     ("page", "terms"),
     [

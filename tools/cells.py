@@ -23,20 +23,15 @@ from wiseft.study.published.numbers import TABLES, numbers
 from wiseft.study.targets import experiment_runs
 from wiseft.tabulate.schema import TABLE, frame_of
 
+_BASIC = "BASIC's weights are not public; `basic` trains CLIP ViT-B/16 by its recipe"
 NEVER = {
     ("variant", "radford"): "quoted from Radford et al. (2021), who measured them",
     ("method", "coop"): "learned prompts (CoOp), a method that is not trained here",
     ("model", "align"): "ALIGN's weights are not public; `align` measures an open replica",
     ("model", "vit-h-14-jft"): "neither JFT-300M nor the weights of its ViT-H/14 are public; `jft` "
     "measures a ViT-B/16 of ImageNet-21k",
-    (
-        "model",
-        "basic-m",
-    ): "BASIC's weights are not public; `basic` trains CLIP ViT-B/16 by its recipe",
-    (
-        "model",
-        "basic-l",
-    ): "BASIC's weights are not public; `basic` trains CLIP ViT-B/16 by its recipe",
+    ("model", "basic-m"): _BASIC,
+    ("model", "basic-l"): _BASIC,
 }
 """Why rows of the paper cannot be measured, by a column of `numbers` and its value."""
 HEAD = """# What of the paper's tables can be measured

@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,34 +78,54 @@ def bits(icon: np.ndarray) -> np.ndarray:
     return (small[:, 1:] > small[:, :-1] + 4).ravel()
 
 
+def members(package: Path) -> Iterator[tuple[int, str, Any, str]]:
+    """Yield side, phrase, set and name of every icon that may be left out."""
+    for group, sets in icon_sets.read_sets(package, icon_sets.listed()["groups"]).items():
+        side = SIDES.get(group, 5)
+        for each in sets:
+            # Where one goes another variant takes its place, so all are compared.
+            for phrase, several in each.named(2 if side == 5 else EVERY).items():
+                yield from ((side, phrase, each, name) for name in several)
+
+
+class Compared:
+    """Pairs of icons that were compared closely, and by set the names of those that go."""
+
+    def __init__(self) -> None:
+        self.gone: dict[str, set[str]] = defaultdict(set)
+        self.pairs: list[Any] = []
+
+    def compare(self, one: Any, name: str, a: np.ndarray, b: np.ndarray) -> None:
+        """Compare an icon of a set, grey, with one on a later side; it goes if they are near."""
+        apart = float(np.abs(a.astype(np.int16) - b).mean())
+        self.pairs.append((apart, a, b))
+        if apart <= GREY:
+            self.gone[one.key].add(name)
+
+    def found(self) -> tuple[dict[str, list[str]], list[Any]]:
+        """Return icons to leave out by set, and the pairs."""
+        return {key: sorted(names) for key, names in sorted(self.gone.items())}, self.pairs
+
+
 def near_duplicates(package: Path) -> tuple[dict[str, list[str]], list[Any]]:
     """Return icons to leave out by set, and the pairs that were compared closely."""
-    everything = icon_sets.read_sets(package, icon_sets.listed()["groups"])
     by_name: dict[str, list[Any]] = defaultdict(list)
     classes = icon_sets.class_names("classes")
     words = {icon_sets.joined(name): names[0] for names in classes for name in names}
-    for group, sets in everything.items():
-        for each in sets:
-            side = SIDES.get(group, 5)
-            # Where one goes another variant takes its place, so all are compared.
-            for phrase, several in each.named(2 if side == 5 else EVERY).items():
-                key = icon_sets.joined(phrase)
-                by_name[words.get(key, key)] += [(side, each, name) for name in several]
-    gone, pairs = defaultdict(set), []
-    for members in by_name.values():
-        if len({side for side, *_ in members}) < 2:
+    for side, phrase, each, name in members(package):
+        key = icon_sets.joined(phrase)
+        by_name[words.get(key, key)].append((side, each, name))
+    compared = Compared()
+    for named in by_name.values():
+        if len({side for side, *_ in named}) < 2:
             continue
-        greys = np.stack([grey(icon_sets.draw(s.icons[n], 32)) for _, s, n in members])
-        hashes, flat = np.stack([bits(icon) for icon in greys]), greys.reshape(len(greys), -1)
-        for a, (side, one, name) in enumerate(members):
-            later = [b for b, other in enumerate(members) if other[0] > side]
-            close = [b for b in later if (hashes[a] ^ hashes[b]).sum() <= BITS]
-            for b in close:
-                apart = float(np.abs(flat[a].astype(np.int16) - flat[b]).mean())
-                pairs.append((apart, greys[a], greys[b]))
-                if apart <= GREY:
-                    gone[one.key].add(name)
-    return {key: sorted(names) for key, names in sorted(gone.items())}, pairs
+        greys = np.stack([grey(icon_sets.draw(s.icons[n], 32)) for _, s, n in named])
+        hashes = np.stack([bits(icon) for icon in greys])
+        for a, (side, one, name) in enumerate(named):
+            later = [b for b, other in enumerate(named) if other[0] > side]
+            for b in [b for b in later if (hashes[a] ^ hashes[b]).sum() <= BITS]:
+                compared.compare(one, name, greys[a], greys[b])
+    return compared.found()
 
 
 def features(images: np.ndarray, weights: Path) -> np.ndarray:
@@ -128,27 +149,21 @@ def near_by_embedding(package: Path, weights: Path) -> tuple[dict[str, list[str]
         for names in icon_sets.class_names(which)
         for name in names
     }
-    members = []
-    for group, sets in icon_sets.read_sets(package, icon_sets.listed()["groups"]).items():
-        side = SIDES.get(group, 5)
-        for each in sets:
-            for phrase, several in each.named(2 if side == 5 else EVERY).items():
-                if side == 0 or icon_sets.joined(phrase) in classes:
-                    members += [(side, each, name) for name in several]
-    images = np.stack([icon_sets.draw(each.icons[name], 32) for _, each, name in members])
-    embedded, sides = features(images, weights), np.array([side for side, *_ in members])
-    greys = np.stack([grey(image) for image in images]).astype(np.int16)
-    gone, pairs = defaultdict(set), []
+    seen = [
+        (side, each, name)
+        for side, phrase, each, name in members(package)
+        if side == 0 or icon_sets.joined(phrase) in classes
+    ]
+    images = np.stack([icon_sets.draw(each.icons[name], 32) for _, each, name in seen])
+    embedded, sides = features(images, weights), np.array([side for side, *_ in seen])
+    greys, compared = np.stack([grey(image) for image in images]), Compared()
     for side in sorted(set(sides) - {0}):
         later = np.flatnonzero(sides == side)
         for lower in np.array_split(np.flatnonzero(sides < side), 20):
             near = np.argwhere(embedded[lower] @ embedded[later].T >= COSINE)
             for a, b in zip(lower[near[:, 0]], later[near[:, 1]], strict=True):
-                apart = float(np.abs(greys[a] - greys[b]).mean())
-                pairs.append((apart, greys[a].astype(np.uint8), greys[b].astype(np.uint8)))
-                if apart <= GREY:
-                    gone[members[a][1].key].add(members[a][2])
-    return {key: sorted(names) for key, names in sorted(gone.items())}, pairs
+                compared.compare(seen[a][1], seen[a][2], greys[a], greys[b])
+    return compared.found()
 
 
 def panel(pairs: list[Any], file: Path) -> None:

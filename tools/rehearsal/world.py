@@ -38,7 +38,7 @@ RECORD = "world.json"
 Entry = dict[str, Any]
 
 
-def build(targets: Targets, root: Path, say: Callable[[str], None] = print) -> dict[str, str]:
+def build(targets: Targets, root: Path, say: Callable[[str], None] = print) -> None:
     """Make up what an experiment fetches, below a rehearsal's root; what is there is kept.
 
     Args:
@@ -46,9 +46,6 @@ def build(targets: Targets, root: Path, say: Callable[[str], None] = print) -> d
         root: has a copy of that catalogue in `config`, whose entries of datasets, models, prompt
             sets and packages are written anew; `datasets` and `outside` get the files.
         say: called with what is made.
-
-    Returns:
-        Environment variables that the commands need.
     """
     world = _World(targets, root, say)
     for name in targets.data.prepared:
@@ -57,7 +54,6 @@ def build(targets: Targets, root: Path, say: Callable[[str], None] = print) -> d
     for model in targets.fetched:
         world.make("models", targets.entry(model).name, world.model)
     world.link_what_is_there()
-    return {}
 
 
 class _World:

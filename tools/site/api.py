@@ -21,15 +21,8 @@ def api_pages(root: Path) -> dict[str, str]:
             continue
         pages[name] = "\n\n".join([f"# wiseft.{name}", *(f"::: {module}" for module in modules)])
         entries.append(f"| [wiseft.{name}]({name}.md) | {_first_line(root, modules, name)} |")
-    head = [
-        "# Modules",
-        "",
-        "A module imports only what stands below it.",
-        "",
-        "| | |",
-        "|---|---|",
-    ]
-    return {"index": "\n".join([*head, *entries]), **pages}
+    head = "# Modules\n\nA module imports only what stands below it.\n\n| | |\n|---|---|"
+    return {"index": "\n".join([head, *entries]), **pages}
 
 
 def _packages(root: Path) -> list[str]:

@@ -8,7 +8,6 @@ import json
 import numpy as np
 import pytest
 from tests.data.conftest import ROOT
-from tools.photos_split import fit, is_above
 
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
@@ -104,28 +103,3 @@ def test_bits_are_read_as_they_were_written(base):
     chosen = np.random.default_rng(0).random(N) < 0.5
     found = above(split, {"test": side_record(split.sample_ids, chosen)}, "sides.json")
     assert np.array_equal(found, chosen)
-
-
-def cloud(direction, n, seed):
-    rng = np.random.default_rng(seed)
-    along = 5 * rng.standard_normal(n) + 2
-    return along[:, None] * direction + rng.standard_normal((n, 4)), along
-
-
-def test_the_component_is_the_widest_direction_with_its_largest_loading_positive():
-    direction = np.array([0.1, -0.9, 0.3, 0.2])
-    direction /= np.linalg.norm(direction)
-    for sign in (1, -1):
-        side = fit(cloud(sign * direction, 2000, 0)[0])
-        assert side.component[1] > 0.8, "whatever the sign of the data"
-        assert np.allclose(side.component, -direction, atol=0.05)
-
-
-def test_half_of_what_was_fitted_is_above_and_others_are_compared_with_that_median():
-    direction = np.array([1.0, 0, 0, 0])
-    features, _ = cloud(direction, 1001, 1)
-    labels = np.zeros(1001, np.int64)
-    sides_of = [fit(features)]
-    assert is_above(features, labels, sides_of).sum() == 500, "the median itself is not above"
-    shifted = features + 10 * direction
-    assert is_above(shifted, labels, sides_of).mean() > 0.9, "no median of their own"

@@ -7,13 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tools.rehearsal.arrays import (
-    CIFAR10,
-    cifar10_1,
-    cifar10_2,
-    cifar10_2_pickled,
-    random_arrays,
-)
+from tests.data.layouts.official_files import cifar10_2_pickled
+from tools.rehearsal.arrays import CIFAR10, cifar10_1, cifar10_2, random_arrays
 
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue

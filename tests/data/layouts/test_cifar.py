@@ -10,14 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
-from tools.rehearsal.arrays import (
-    CIFAR10,
-    cifar10_binary,
-    cifar10_npm,
-    cifar100_binary,
-    record,
-    write_package,
-)
+from tests.data.layouts.official_files import cifar10_npm, write_package
+from tools.rehearsal.arrays import CIFAR10, cifar10_binary, cifar100_binary, record
 
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue

@@ -6,9 +6,9 @@ import shutil
 
 import pandas as pd
 import pytest
+from tests.data.layouts import official_files as generate
 from tests.data.layouts import reading
 from tests.data.layouts.reading import check
-from tools.rehearsal import folders as generate
 
 from wiseft.errors import WiseftError
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.data.layouts import reading
+from tests.data.layouts.official_files import imagenet_val_folders, kaggle_solution
 from tests.data.layouts.reading import check
 from tools.rehearsal import folders as generate
 from tools.rehearsal.folders import pack, wnids
@@ -48,7 +49,7 @@ def test_training_folders(tmp_path):
 
 
 def test_evaluating_needs_no_training_images(tmp_path):
-    written = generate.imagenet_val_folders(tmp_path)
+    written = imagenet_val_folders(tmp_path)
     check(read(tmp_path, "test"), written, "test")
     with pytest.raises(WiseftError, match=r"expected a folder train or .*train in .*, found none"):
         read(tmp_path, "train", "test")
@@ -56,7 +57,7 @@ def test_evaluating_needs_no_training_images(tmp_path):
 
 @pytest.mark.parametrize("folder", ["val", "val_in_folder", "ILSVRC/Data/CLS-LOC/val"])
 def test_validation_folders_in_all_places(tmp_path, folder):
-    written = generate.imagenet_val_folders(tmp_path, folder=folder)
+    written = imagenet_val_folders(tmp_path, folder=folder)
     check(read(tmp_path), written, "test")
 
 
@@ -105,7 +106,7 @@ def test_flat_images_with_a_list_of_names_and_wnids(tmp_path):
 
 def test_the_tree_of_kaggle(tmp_path):
     written = flat(tmp_path, folder="ILSVRC/Data/CLS-LOC/val")
-    generate.kaggle_solution(tmp_path / "LOC_val_solution.csv", written)
+    kaggle_solution(tmp_path / "LOC_val_solution.csv", written)
     check(read(tmp_path), written, "test")
     # The labels are found around the images, when the root is further inside, only up to the root.
     inside = tmp_path / "ILSVRC"
@@ -122,7 +123,7 @@ def test_all_forms_of_validation_images_give_equal_labels(tmp_path):
 
     written = flat(tmp_path / "flat")
     generate.devkit(tmp_path / "flat", written)
-    generate.imagenet_val_folders(tmp_path / "folders")
+    imagenet_val_folders(tmp_path / "folders")
     found = [by_name(read(tmp_path / form).splits["test"]) for form in ("flat", "folders")]
     assert found[0] == found[1]
     assert len(found[0]) == 24
@@ -147,7 +148,7 @@ def test_flat_images_without_labels_say_what_to_bring(tmp_path):
 
 
 def test_half_sorted_images_are_refused(tmp_path):
-    written = generate.imagenet_val_folders(tmp_path)
+    written = imagenet_val_folders(tmp_path)
     path = next(iter(written.splits["test"]))
     (tmp_path / path).rename(tmp_path / "val" / path.rpartition("/")[2])
     with pytest.raises(WiseftError, match=r"both class folders and flat images such as ILSVRC2012"):
@@ -215,7 +216,7 @@ def test_other_names_and_missing_classes_are_named(tmp_path):
 
 
 def test_unknown_splits_and_missing_class_ids_are_errors(tmp_path):
-    generate.imagenet_val_folders(tmp_path)
+    imagenet_val_folders(tmp_path)
     with pytest.raises(WiseftError, match="has a split held-out, but layout imagenet reads only"):
         read(tmp_path, "held-out")
     with pytest.raises(WiseftError, match="no class ids"):

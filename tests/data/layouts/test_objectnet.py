@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tools.rehearsal.maps import Written, objectnet, write_image, write_object
+from tests.data.layouts.official_maps import objectnet
+from tools.rehearsal.maps import Written, write_image, write_object
 
 from wiseft.base.library import class_names
 from wiseft.errors import WiseftError

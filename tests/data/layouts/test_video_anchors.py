@@ -9,18 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.layouts.official_maps import ANCHOR_MARKS, vid_robust, ytbb_robust
 from tools.rehearsal.maps import (
-    ANCHOR_MARKS,
     PAIR_LABELS,
     YTBB_CLASSES,
     YTBB_UNMAPPED,
     Video,
     Written,
-    vid_robust,
     write_annotations,
     write_object,
     write_rows,
-    ytbb_robust,
 )
 
 from wiseft.errors import WiseftError

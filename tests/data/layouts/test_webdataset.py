@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.data.layouts import official_files as generate
 from tests.data.layouts import reading
 from tests.data.layouts.reading import check
-from tools.rehearsal import folders as generate
 from tools.rehearsal.folders import picture
 
 from wiseft.errors import WiseftError

@@ -7,15 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tools.rehearsal.maps import (
-    COUNTRIES,
-    SPECIES,
-    Written,
-    fmow,
-    iwildcam,
-    write_image,
-    write_rows,
-)
+from tests.data.layouts.official_maps import SPECIES, fmow, iwildcam
+from tools.rehearsal.maps import COUNTRIES, Written, write_image, write_rows
 
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue

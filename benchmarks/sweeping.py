@@ -1,32 +1,40 @@
-"""The ways to cover a grid of alphas that are compared: ours and the naive one."""
+"""The sweep against the naive way: for every alpha load, mix, save, decode and evaluate.
+
+Crops of scikit-learn's two sample photographs, as PNGs of 32 pixels with the ResNet of the digits,
+and as JPEGs of 500 x 375 (ImageNet's usual size) at 224 pixels with ViT-B-32. Weights are random
+and labels have no meaning, only time and the equality of predictions do.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from benchmarks.common import ROOT, Options, ratio, timed, write_record
+from benchmarks.inputs import CLIP_PREPROCESSING, photo_crops, random_thetas, write_image_folder
 from wiseft.combine.linear_combination import interpolate
-from wiseft.evaluate import passes
 from wiseft.evaluate.request import Request
 from wiseft.evaluate.suite import evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.images.store import batches, open_manifest, open_split
 from wiseft.models.classifier import ImageClassifier, build_classifier
+from wiseft.models.towers.open_clip_models import architecture_from_json
 from wiseft.thetas.preprocessing import Transform
 from wiseft.thetas.theta import open_theta
 
 SPLIT = "test"
 ABOUT = {"model": "m", "reference": "r", "method": "m", "variant": "", "run": "r", "seed": 0}
+CLASSES = [f"class {index}" for index in range(10)]
+TENTHS = [f"{tenth / 10:.3f}" for tenth in range(11)]
 
 Predictions = dict[str, dict[str, NDArray[np.int32]]]
 """by dataset and alpha"""
@@ -42,6 +50,71 @@ class Task:
     manifests: list[Path]
     batch_size: int
     device: str
+
+
+def run(options: Options) -> None:
+    """Write `sweep-digits.json` and `sweep-photos.json`, on a GPU with `-cuda` in their names."""
+    few, gpu = options.quick, options.device == "cuda"
+    digits = architecture_from_json(ROOT / "config" / "models" / "digits-rn.json") or {}
+    pixels = {"size": 32, "mean": [0.5] * 3, "std": [0.25] * 3}
+    sets, n = (2, 40) if few else (9, 1000)
+    _measure("digits", options, digits, pixels, sets, n, TENTHS[::5] if few else TENTHS, 500)
+    vit, n = open_clip.get_model_config("ViT-B-32"), 10 if few else 2000 if gpu else 48
+    alphas = [f"{quarter / 4:.3f}" for quarter in range(5)][:: 2 if few else 1]
+    _measure("photos", options, vit, CLIP_PREPROCESSING, 1, n, alphas, 250 if gpu else 16)
+
+
+def _measure(
+    name: str,
+    options: Options,
+    architecture: dict[str, Any],
+    preprocessing: dict[str, Any],
+    sets: int,
+    n: int,
+    alphas: list[str],
+    batch_size: int,
+) -> None:
+    photos = preprocessing["size"] == 224
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        thetas = random_thetas(folder, architecture, preprocessing, CLASSES)
+        labels = [index % len(CLASSES) for index in range(n)]
+        manifests = []
+        for each in range(sets):
+            crops = photo_crops(n, *((375, 500) if photos else (32, 32)), seed=each)
+            suffix = ".jpg" if photos else ".png"
+            written = write_image_folder(folder, f"{name}-{each}", crops, labels, CLASSES, suffix)
+            manifests.append(written)
+        ends = thetas["theta_0"], thetas["theta_1"]
+        task = Task(*ends, alphas, manifests, batch_size, options.device)
+        linear = replace(task, theta_1=thetas["linear"])
+        evaluate(linear, folder / "warm-up")
+        seconds, results = timed(
+            {
+                "naive": lambda: naive(task, folder),
+                "sweep": lambda: evaluate(task, folder / "sweep"),
+                "linear_naive": lambda: naive(linear, folder),
+                "linear_sweep": lambda: evaluate(linear, folder / "linear"),
+            },
+            options.repeats,
+        )
+        checks = {
+            "end_to_end": check_equal(results["naive"], folder / "sweep"),
+            "linear_classifier": check_equal(
+                results["linear_naive"], folder / "linear", margin=1e-4
+            ),
+        }
+    write_record(
+        f"sweep-{name}" + ("-cuda" if options.device == "cuda" else ""),
+        options,
+        settings={"sets": sets, "images_per_set": n, "alphas": alphas, "batch_size": batch_size},
+        seconds=seconds,
+        ratios={
+            "sweep": ratio(seconds, "naive", "sweep"),
+            "linear_classifier": ratio(seconds, "linear_naive", "linear_sweep"),
+        },
+        checks=checks,
+    )
 
 
 def naive(task: Task, folder: Path) -> Predictions:
@@ -78,13 +151,13 @@ def _predict(
     return np.concatenate(parts)
 
 
-def ours(task: Task, folder: Path) -> Path:
-    """The whole grid in one pass; returns the folder with metrics and predictions."""
+def evaluate(task: Task, folder: Path) -> None:
+    """The whole grid in one pass; writes metrics and predictions, and keeps nothing of before."""
     one = {"splits": [SPLIT], "views": [{"name": "all", "metric": "accuracy"}]}
     names = [open_manifest(path).dataset for path in task.manifests]
     for name in names:
         for file in (folder / name).glob("*"):
-            file.unlink()  # nothing may be kept from an earlier run
+            file.unlink()
     request = Request(
         theta_0=task.theta_0,
         theta_1=task.theta_1,
@@ -97,12 +170,9 @@ def ours(task: Task, folder: Path) -> Path:
         device=task.device,
     )
     evaluate_suite(request)
-    return folder
 
 
-def check_equal(
-    task: Task, theirs: Predictions, folder: Path, margin: float = 0.0
-) -> dict[str, Any]:
+def check_equal(theirs: Predictions, folder: Path, margin: float = 0.0) -> dict[str, Any]:
     """Check that both ways predict the same, and return what was compared.
 
     Args:
@@ -120,43 +190,3 @@ def check_equal(
             compared += int(clear.sum())
             differing += int(differs.sum())
     return {"predictions_compared": compared, "equal": True, "differing_below_margin": differing}
-
-
-class ForwardClock:
-    """Adds up the time inside image towers and heads of models that a sweep builds."""
-
-    def __init__(self, device: str):
-        self.seconds = 0.0
-        self._start = 0.0
-        self._device = device
-
-    def _now(self) -> float:
-        if self._device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def watch(self, model: ImageClassifier) -> ImageClassifier:
-        """Count the time of this model's forward passes."""
-
-        def before(*_: Any) -> None:
-            self._start = self._now()
-
-        def after(*_: Any) -> None:
-            self.seconds += self._now() - self._start
-
-        for part in (model.image, model.head):
-            part.register_forward_pre_hook(before)
-            part.register_forward_hook(after)
-        return model
-
-
-@contextlib.contextmanager
-def forward_clock(device: str) -> Iterator[ForwardClock]:
-    """Watch every model that a sweep builds within this block."""
-    clock = ForwardClock(device)
-    original = passes.build_classifier
-    passes.build_classifier = lambda *arguments: clock.watch(original(*arguments))
-    try:
-        yield clock
-    finally:
-        passes.build_classifier = original
