@@ -104,7 +104,7 @@ def _write_adapter(tensors: dict[str, Any], folder: Path) -> None:
 
 def _peak(folder: Path) -> dict[str, float]:
     """Return megabytes before and at the peak of a merge, and its seconds of CPU."""
-    from wiseft.tool.merge import merge_files
+    from wiseft.tool.api import merge_files
 
     a, b = sorted(path for path in folder.iterdir())
     before = _memory("VmRSS")

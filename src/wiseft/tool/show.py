@@ -13,11 +13,11 @@ import pandas as pd
 
 from wiseft.base.alphas import format_alpha
 from wiseft.base.io import write_json, write_text
-from wiseft.base.provenance import upgrades
 from wiseft.base.templates import aligned, filled
 from wiseft.figures.page import PageSettings, build_page
 from wiseft.figures.page.content import part, percent_interval
 from wiseft.figures.registry import make_figure
+from wiseft.tabulate.inputs import upgrades
 from wiseft.tabulate.reported import TURNED
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, read, write_csv, write_parquet
 from wiseft.tabulate.schema import TABLE as COLUMNS

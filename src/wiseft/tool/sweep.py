@@ -16,7 +16,7 @@ from wiseft.base.alphas import FIXED_ALPHA, format_alpha, parse_alphas
 from wiseft.base.io import atomic_path, sha256_file, sha256_json, write_json
 from wiseft.base.messages import quiet
 from wiseft.base.progress import Meter
-from wiseft.base.provenance import evaluated_with, git_commit, versions
+from wiseft.base.provenance import git_commit, versions
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.recipe_settings import Recipe, checked_recipe
 from wiseft.errors import WiseftError
@@ -31,6 +31,7 @@ from wiseft.foreign.folder_classes import require_names
 from wiseft.foreign.named import local_path
 from wiseft.foreign.twins import twins_of
 from wiseft.models.runtime import start_torch
+from wiseft.tabulate.inputs import evaluated_with
 from wiseft.tabulate.selection import best_alpha
 from wiseft.tabulate.stage import Tables, tabulate
 from wiseft.thetas.preprocessing import Preprocessing

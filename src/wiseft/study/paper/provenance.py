@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from wiseft.base.provenance import LIBRARIES, git_commit, upgrades, versions
+from wiseft.base.provenance import LIBRARIES, git_commit, versions
 from wiseft.base.rehearsal import noted
 from wiseft.base.templates import filled
 from wiseft.figures.labels import links_beside
@@ -17,6 +17,7 @@ from wiseft.study.config.paths import metrics_path
 from wiseft.study.published.addresses import ZERO_SHOT
 from wiseft.study.published.successors import SECOND_HAND, SUCCESSORS
 from wiseft.study.published.testbed import CLIP_EXPERIMENT, EXPERIMENT
+from wiseft.tabulate.inputs import upgrades
 
 TOOLS = ("pandas", "scipy", "matplotlib", "vl-convert-python", "snakemake")
 """Libraries that tables and figures are made with, beside those of the numbers."""
