@@ -31,9 +31,9 @@ from wiseft.foreign.folder_classes import require_names
 from wiseft.foreign.named import local_path
 from wiseft.foreign.twins import twins_of
 from wiseft.models.runtime import start_torch
-from wiseft.tabulate.inputs import evaluated_with
+from wiseft.tabulate.inputs import evaluated_with, read_inputs
+from wiseft.tabulate.run_tables import RunTables, run_tables
 from wiseft.tabulate.selection import best_alpha
-from wiseft.tabulate.stage import Tables, tabulate
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.theta import load_theta, read_header
 from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of
@@ -270,12 +270,14 @@ class _Measured:
         """The tidy table of the labelled folders."""
         return self.tabulate(float(FIXED_ALPHA)).table
 
-    def tabulate(self, fixed: float) -> Tables:
+    def tabulate(self, fixed: float) -> RunTables:
         """Return the tables of the labelled folders, with comparisons of an alpha to the ends."""
         labelled = [each.name for each in self.sets if each.labelled]
         settings = table_settings(self.sets, self.grid, self.seed, fixed)
         files = [self.metrics[name] for name in labelled]
-        return tabulate("sweep", settings, files, [f.with_name(PREDICTIONS) for f in files])
+        return run_tables(
+            settings, read_inputs(files, [f.with_name(PREDICTIONS) for f in files], settings)
+        )
 
     def confidences(self) -> dict[str, pd.Series]:
         """Return the mean confidence on the test images of each shift, by alpha."""
