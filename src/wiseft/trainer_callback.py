@@ -16,9 +16,9 @@ from wiseft.base.alphas import parse_alphas
 from wiseft.base.io import atomic_path, write_json, write_text
 from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError
-from wiseft.models.towers import floating
 from wiseft.tabulate.intervals import clopper_pearson
 from wiseft.tabulate.selection import choose_alpha
+from wiseft.thetas.tensor_views import floating
 from wiseft.tool.record import HELD_OUT
 from wiseft.tool.sweep import ALPHAS
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from wiseft.errors import WiseftError
-from wiseft.tool.merge import merge_files
+from wiseft.tool.api import merge_files
 
 ALPHA, RANK = 6, 4
 BASE = {

@@ -14,7 +14,7 @@ from tools.rehearsal.checkpoints import weights_of
 from wiseft.base.messages import shown
 from wiseft.errors import WiseftError
 from wiseft.foreign.configs import _in_transformers, differences
-from wiseft.tool.merge import merge_files
+from wiseft.tool.api import merge_files
 
 
 def save(kind, path, seed, **config):

@@ -21,7 +21,7 @@ from torch import nn
 
 from wiseft.base.messages import shown
 from wiseft.errors import WiseftError
-from wiseft.tool.merge import merge_files
+from wiseft.tool.api import merge_files
 
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
 SMALL |= {"num_attention_heads": 2}

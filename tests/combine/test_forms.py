@@ -17,7 +17,7 @@ from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 from wiseft.foreign.huggingface import to_open_clip
 from wiseft.models import towers
 from wiseft.thetas.theta import load_theta, make_header, save_theta, save_weights
-from wiseft.tool.merge import merge_files
+from wiseft.tool.api import merge_files
 
 __all__ = ["Holder"]  # TorchScript reads the source of the class
 

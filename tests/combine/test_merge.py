@@ -18,7 +18,7 @@ from wiseft.errors import WiseftError
 from wiseft.foreign.huggingface import from_open_clip
 from wiseft.models import towers
 from wiseft.thetas.theta import load_theta, make_header, save_theta
-from wiseft.tool.merge import merge_files
+from wiseft.tool.api import merge_files
 
 __all__ = ["Holder"]  # TorchScript reads the source of the class
 

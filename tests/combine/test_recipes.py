@@ -13,10 +13,10 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from wiseft.cli import app
+from wiseft.cli.options import parse_recipe
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.held_out import HELD_OUT
 from wiseft.combine.linear_combination import combine, interpolate
-from wiseft.combine.recipe import parse_recipe
 from wiseft.combine.recipes import groups
 from wiseft.combine.recipes.patching import patched
 from wiseft.errors import WiseftError

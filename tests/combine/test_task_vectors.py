@@ -14,9 +14,9 @@ from tests.combine import test_text_towers as texts
 from tests.combine.conftest import random_tensors, tiny_header
 from torch import Tensor, tensor
 
+from wiseft.cli.options import parse_recipe
 from wiseft.combine.files import combine_files
 from wiseft.combine.linear_combination import combine, interpolate
-from wiseft.combine.recipe import parse_recipe
 from wiseft.combine.recipes import dare, lines, model_stock, slerp, ties
 from wiseft.combine.task_vectors import Merged, convex, elected_mean, is_statistic, kth_largest
 from wiseft.errors import WiseftError

@@ -14,7 +14,7 @@ from timm.utils import CheckpointSaver, ModelEmaV2
 from wiseft.base.messages import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
-from wiseft.tool.merge import merge_files
+from wiseft.tool.api import merge_files
 
 
 def merge(a, b, output, alpha="0.500", **more):

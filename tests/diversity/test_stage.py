@@ -23,7 +23,7 @@ from wiseft.evaluate.suite import evaluate_suite
 from wiseft.images.store import write_prepared
 from wiseft.study.diversity import measures
 from wiseft.study.diversity.pairs import Pair, measure_pair
-from wiseft.tabulate.table import diversity_rows
+from wiseft.tabulate.stage import diversity_rows
 from wiseft.thetas.damage import with_sum
 from wiseft.thetas.tensor_file import StoredTensors
 

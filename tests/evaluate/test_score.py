@@ -29,7 +29,7 @@ from wiseft.evaluate.score import Score, score_folder, score_folders
 from wiseft.models import towers
 from wiseft.models.classifier import build_classifier
 from wiseft.thetas.theta import save_theta
-from wiseft.tool.merge import merge_files
+from wiseft.tool.api import merge_files
 from wiseft.zeroshot.head import build_head
 from wiseft.zeroshot.prompts import TEMPLATES
 

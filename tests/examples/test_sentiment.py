@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wiseft.tool.merge import merge_files
+from wiseft.tool.api import merge_files
 
 transformers = pytest.importorskip("transformers")
 

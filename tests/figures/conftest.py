@@ -18,8 +18,8 @@ from wiseft.tabulate.comparisons import summaries
 from wiseft.tabulate.models import model_rows, of_runs
 from wiseft.tabulate.robustness import fits_frame
 from wiseft.tabulate.schema import COMPARISONS, TABLE, conform
-from wiseft.tabulate.selection import selection_frame
 from wiseft.tabulate.settings import TabulateSettings
+from wiseft.tabulate.stage import selection_frame
 
 ALPHAS = np.round(np.arange(0, 1.01, 0.1), 3)
 NATURAL = ["optdigits", "mfeat", "pendigits"]

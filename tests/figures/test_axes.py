@@ -6,13 +6,8 @@ from matplotlib.figure import Figure
 from scipy.special import expit, logit
 
 from wiseft.errors import WiseftError
-from wiseft.figures.axes import (
-    accuracy_axes,
-    draw_identity,
-    logit_limits,
-    logit_ticks,
-    percent_text,
-)
+from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits, percent_text
+from wiseft.figures.labels import logit_ticks
 from wiseft.figures.marks import draw_interval
 
 

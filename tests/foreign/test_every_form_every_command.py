@@ -33,8 +33,8 @@ from wiseft.study.finetune.import_checkpoint import import_theta_1
 from wiseft.study.weights.fetch import fetch_weights
 from wiseft.study.weights.sources import from_tag
 from wiseft.thetas.theta import load_theta, load_weights, save_weights
+from wiseft.tool.api import merge_files
 from wiseft.tool.export import export_theta
-from wiseft.tool.merge import merge_files
 from wiseft.tool.sweep import sweep
 
 __all__ = ["Holder"]  # TorchScript reads the source of the class

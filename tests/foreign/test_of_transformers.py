@@ -22,8 +22,8 @@ from wiseft.evaluate.score import score_folder
 from wiseft.images.decode import decode
 from wiseft.models.classifier import build_classifier
 from wiseft.thetas.preprocessing import parse_preprocessing
+from wiseft.tool.api import merge_files
 from wiseft.tool.loading_lines import loading_example
-from wiseft.tool.merge import merge_files
 from wiseft.tool.sweep import sweep
 
 LABELS = {"id2label": dict(enumerate(CLASSES)), "label2id": {c: k for k, c in enumerate(CLASSES)}}

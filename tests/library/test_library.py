@@ -23,7 +23,7 @@ from wiseft.combine.files import interpolate_files
 from wiseft.errors import WiseftError
 from wiseft.models.towers import load as load_tower
 from wiseft.thetas.theta import load_theta, save_theta
-from wiseft.tool.merge import merge_files
+from wiseft.tool.api import merge_files
 from wiseft.zeroshot.head import build_head
 
 DOCS = Path(__file__).parents[2] / "docs" / "sweep.md"

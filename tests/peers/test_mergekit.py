@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from tests.combine.conftest import tiny_header
 from tests.combine.test_groups import VIT
 
+from wiseft.cli.options import parse_recipe
 from wiseft.combine.files import combine_files
-from wiseft.combine.recipe import parse_recipe
 from wiseft.combine.recipes import dare
 from wiseft.combine.recipes.model_stock import ratio
 from wiseft.models.classifier import build_classifier, classifier_tensors

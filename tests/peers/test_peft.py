@@ -9,8 +9,8 @@ from tests.sweep.conftest import CLASSES, clip_config, write_images
 from tools.rehearsal import tiny
 
 from wiseft.errors import WiseftError
+from wiseft.tool.api import merge_files
 from wiseft.tool.loading_lines import loading_example
-from wiseft.tool.merge import merge_files
 from wiseft.tool.own_sweep import sweep_with
 from wiseft.tool.sweep import sweep
 

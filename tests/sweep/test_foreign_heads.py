@@ -20,8 +20,8 @@ import wiseft
 from wiseft.base.messages import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
-from wiseft.foreign.class_names import names_brought, order_in
-from wiseft.foreign.folder_classes import better_order, places_of
+from wiseft.foreign.class_names import names_brought
+from wiseft.foreign.folder_classes import better_order, order_in, places_of
 from wiseft.tool.sweep import sweep
 
 COLOURS = {

@@ -18,7 +18,7 @@ from wiseft.foreign.adapters import files_of
 from wiseft.foreign.door import open_model as read_folder
 from wiseft.foreign.formats import read_checkpoint
 from wiseft.foreign.model_folder import following_links
-from wiseft.tool.merge import merge_files
+from wiseft.tool.api import merge_files
 
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 

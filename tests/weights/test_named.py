@@ -218,7 +218,7 @@ def test_a_tag_of_open_clip_is_a_folder_of_open_clip(tagged, hub, photos, tmp_pa
 
 def test_openais_tags_get_quick_gelu(tagged, register, said):
     register("Tiny", tiny.clip(), hf_hub="me/tiny/", quick_gelu=True)
-    assert open_model("Tiny/tag").architecture["quick_gelu"] is True
+    assert open_model(local_path("Tiny/tag")).architecture["quick_gelu"] is True
     assert any("QuickGELU, so Tiny is taken as Tiny-quickgelu" in line for line in said)
 
 
@@ -229,7 +229,7 @@ def test_the_tokenizer_of_a_tag_is_brought_from_where_the_architecture_says(hub,
     content = safetensors.torch.save(weights_of(tiny.siglip()))
     hub.add("me/tiny", {"open_clip_model.safetensors": content})
     hub.add("some/name", tokenizer_files())
-    packed = open_model("Tiny/tag").architecture["tokenizer"]["files"]
+    packed = open_model(local_path("Tiny/tag")).architecture["tokenizer"]["files"]
     assert packed == tiny.siglip()["tokenizer"]["files"]
 
 
@@ -246,7 +246,7 @@ def test_a_model_of_timm_is_that_of_timm_even_beside_one_of_open_clip(
     named = score(capsys, "timm:test_vit.r160_in1k", photos)
     assert named == score(capsys, folder, photos) == score(capsys, "timm:test_vit", photos)
     assert not any("open_clip_model" in path for path in hub.asked)
-    assert "text_projection" in open_model("hf-hub:timm/test_vit.r160_in1k").tensors
+    assert "text_projection" in open_model(local_path("hf-hub:timm/test_vit.r160_in1k")).tensors
 
 
 def test_every_tag_of_open_clip_and_every_model_of_timm_has_a_repository():
@@ -328,7 +328,7 @@ def test_shards_are_fetched_and_the_pickle_beside_them_is_not(hub, tmp_path):
     files = files_in(tmp_path / "s")
     assert sum("-of-" in name for name in files) > 1
     hub.add(CLIP, files | {"pytorch_model.bin": b"never"})
-    opened = open_model(f"hf-hub:{CLIP}")
+    opened = open_model(local_path(f"hf-hub:{CLIP}"))
     assert opened.tensors.keys() == model.state_dict().keys()
     assert "me/clip/resolve/" + "a" * 40 + "/pytorch_model.bin" not in hub.asked
     assert set(opened.checkpoint.files) == {name for name in files if "-of-" in name}
@@ -340,11 +340,11 @@ def test_a_torch_file_is_read_where_there_is_no_other(hub, pair):
     torch.save(state, content)
     hub.add(CLIP, {"config.json": (pair[1] / "config.json").read_bytes()})
     hub.files[CLIP]["pytorch_model.bin"] = content.getvalue()
-    assert open_model(f"hf-hub:{CLIP}").tensors.keys() == state.keys()
+    assert open_model(local_path(f"hf-hub:{CLIP}")).tensors.keys() == state.keys()
     torch.save(torch.nn.Linear(2, 2), content := io.BytesIO())
     hub.add("me/code", hub.files[CLIP] | {"pytorch_model.bin": content.getvalue()}, FINE)
     with pytest.raises(WiseftError, match=r"pickled objects of torch\.nn\.modules\.linear"):
-        open_model("hf-hub:me/code")
+        open_model(local_path("hf-hub:me/code"))
 
 
 def test_a_single_file_and_one_of_several(hub, tmp_path):
@@ -382,7 +382,7 @@ def test_other_files_in_the_cache_change_nothing(hub, pair, tmp_path):
     before = local_path(f"hf-hub:{CLIP}")
     huggingface_hub.hf_hub_download(CLIP, "pytorch_model.bin", endpoint=hub.url)
     assert local_path(f"hf-hub:{CLIP}") == before
-    assert open_model(f"hf-hub:{CLIP}").checkpoint.files.keys() == {"model.safetensors"}
+    assert open_model(local_path(f"hf-hub:{CLIP}")).checkpoint.files.keys() == {"model.safetensors"}
 
 
 # ------------------------------------------------------------------------------ cache and network
@@ -465,7 +465,7 @@ def test_a_store_for_all_repositories_is_followed(hub, pair, tmp_path):
     assert (snapshot.parents[1] / "blobs" / blob).is_symlink()
     expected = safetensors.torch.load_file(pair[1] / "model.safetensors")
     for where in (snapshot, f"hf-hub:{CLIP}"):
-        assert open_model(where).tensors.keys() == expected.keys()
+        assert open_model(local_path(where)).tensors.keys() == expected.keys()
 
 
 def test_a_killed_download_goes_on_with_what_is_missing(hub, tmp_path, fork, wait):
@@ -483,7 +483,7 @@ def test_a_killed_download_goes_on_with_what_is_missing(hub, tmp_path, fork, wai
     assert not (tmp_path / "assets").exists()
     hub.asked.clear()
     hub.slow = ""
-    opened = open_model(f"hf-hub:{CLIP}")
+    opened = open_model(local_path(f"hf-hub:{CLIP}"))
     assert any(each.endswith(last) for each in hub.asked)
     assert not any(each.endswith(first) for each in hub.asked)
     content = {n: (opened.path / n).read_bytes() for n in files if n != "generation_config.json"}

@@ -25,7 +25,7 @@ from wiseft.errors import WiseftError
 from wiseft.foreign.formats import read_checkpoint
 from wiseft.models.towers.open_clip_models import open_clip_model
 from wiseft.thetas.theta import save_theta
-from wiseft.tool.merge import merge_files
+from wiseft.tool.api import merge_files
 
 OPENAI = {"quick_gelu": True, "text_cfg": tiny.TEXT | {"context_length": 77}}
 PREPROCESSING = {"size": 32, "mean": OPENAI_MEAN, "std": OPENAI_STD}

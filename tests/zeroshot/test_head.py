@@ -5,10 +5,11 @@ import pytest
 import torch
 from tools.rehearsal import tiny
 
+from wiseft.cli.options import parse_templates
 from wiseft.errors import WiseftError
 from wiseft.models import towers
 from wiseft.zeroshot.head import build_head, encode_prompts
-from wiseft.zeroshot.prompts import fill_templates, parse_templates
+from wiseft.zeroshot.prompts import fill_templates
 
 TEMPLATES = ["{c}", "a photo of the number {c}.", "a blurry photo of a bright {c} on paper"]
 NAMES = ["7", "seven", "an eight with a tail"]

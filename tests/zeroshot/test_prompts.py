@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wiseft.cli.options import parse_templates
 from wiseft.errors import WiseftError
-from wiseft.zeroshot.prompts import fill_templates, parse_templates, with_article
+from wiseft.zeroshot.prompts import fill_templates, with_article
 
 
 def test_templates_are_read_from_a_file(tmp_path: Path) -> None:

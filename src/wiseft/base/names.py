@@ -1,4 +1,4 @@
-"""Names that are put together: of runs, and of averages in the tidy table."""
+"""Names that are put together: of runs, and of averages in the tidy table; some of methods."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wiseft.errors import WiseftError
+
+BASELINE_METHOD = "from-scratch"
 
 SEARCHES = ("search-none", "search-weight-decay", "search-l1", "search-label-smoothing")
 """Variants of the linear classifier whose best stands for the paper's, which is the best of a

@@ -7,12 +7,8 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from wiseft.base.io import read_json
 
 LIBRARIES = ("wiseft", "torch", "torchvision", "open_clip_torch", "numpy", "safetensors")
 EVALUATION = (*LIBRARIES, "Pillow", "timm", "transformers")
@@ -76,28 +72,6 @@ def machine() -> dict[str, Any]:
 def made_with() -> dict[str, Any]:
     """Return versions, commit and machine, which stand under `how` in metrics. Imports torch."""
     return {"versions": versions(EVALUATION), "commit": git_commit(), "machine": machine()}
-
-
-def evaluated_with(metrics: Iterable[Path]) -> list[dict[str, str]]:
-    """Return each way in which evaluations were made, once: names, values and `evaluations`.
-
-    Args:
-        metrics: their files; those of before say neither versions nor commit nor machine.
-    """
-    counts: Counter[tuple[tuple[str, str], ...]] = Counter()
-    for path in metrics:
-        how = read_json(path).get("how", {})
-        found = {"commit": how.get("commit", "unknown"), **how.get("versions", {})}
-        found |= {key: value for key, value in how.get("machine", {}).items() if key != "threads"}
-        counts[tuple(found.items())] += 1
-    return [{"evaluations": str(n), **dict(each)} for each, n in counts.items()]
-
-
-def upgrades(groups: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return a sentence for each library, and part of a machine, in which evaluations differ."""
-    found = {name: sorted({g[name] for g in groups if name in g}) for g in groups for name in g}
-    differ = {k: v for k, v in found.items() if len(v) > 1 and k not in ("evaluations", "commit")}
-    return [f"Evaluations differ in {k}: {', '.join(v)}." for k, v in differ.items()]
 
 
 def cores() -> int:

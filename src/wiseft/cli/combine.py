@@ -54,8 +54,8 @@ def combine(
         output: The theta file to write.
         inputs: NAME=FILE: a further input of the recipe. Repeatable.
     """
+    from wiseft.cli.options import parse_recipe
     from wiseft.combine.files import combine_files
-    from wiseft.combine.recipe import parse_recipe
     from wiseft.models.runtime import start_torch
 
     files: dict[str, list[Path]] = {"thetas": thetas}

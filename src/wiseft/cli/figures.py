@@ -146,12 +146,11 @@ def provenance(
         output: The HTML file to write.
     """
     from wiseft.base.loading import parse_settings
-    from wiseft.base.provenance import evaluated_with
-    from wiseft.figures.series import MEASURED
     from wiseft.study.config.paths import metrics_path
     from wiseft.study.paper.provenance import provenance_page
     from wiseft.study.paper.published import with_zero_shot
-    from wiseft.tabulate.schema import read_table
+    from wiseft.tabulate.inputs import evaluated_with
+    from wiseft.tabulate.schema import MEASURED, read_table
 
     chosen = parse_settings(dict[str, Any], settings, "provenance: --settings")
     files = {path.as_posix(): sha256_file(path) for path in (table, *(zero_shot or []))}

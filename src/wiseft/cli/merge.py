@@ -40,7 +40,7 @@ def merge(
         as_adapter: Write only the LoRA folder B, scaled by alpha.
     """
     from wiseft.models.runtime import start_torch
-    from wiseft.tool.merge import merge_files
+    from wiseft.tool.api import merge_files
 
     where = "cpu" if device == "cpu" else start_torch(1, device, mps=True)
     merge_files(a, b, alpha, output, device=where, weights=weights, as_adapter=as_adapter)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperOption
+
+if TYPE_CHECKING:
+    from wiseft.combine.recipe_settings import Recipe
 
 M = TypeVar("M")
 
@@ -153,3 +157,36 @@ def list_broken(files: list[str]) -> None:
     """Print which files were left out, and why."""
     if files:
         typer.echo("\n  ".join([f"left out {len(files):,}:", *files]), err=True)
+
+
+def parse_templates(text: str, option: str = "--prompts") -> list[str]:
+    """Return the templates of a JSON list, e.g. `["a photo of the number {c}"]`.
+
+    Args:
+        text: the list itself, or `@` and the name of a file that holds it.
+        option: where it was given, for messages.
+
+    Raises:
+        WiseftError: if the text is not a JSON list of different strings that each hold `{c}` or
+            `{a_c}`, or the file is missing.
+    """
+    from wiseft.base.loading import parse_settings
+    from wiseft.zeroshot.prompts import Templates
+
+    return parse_settings(Templates, text, option)
+
+
+def parse_recipe(text: str, inputs: Mapping[str, list[Path]]) -> Recipe:
+    """Return a recipe given as JSON, or as `@` and the name of a YAML or JSON file.
+
+    Args:
+        inputs: files by the name of the input, `thetas` among them.
+
+    Raises:
+        WiseftError: a sentence for every key or input that is unknown, missing or wrong.
+    """
+    from wiseft.base.loading import parse_settings
+    from wiseft.combine.recipe_settings import make_recipe
+
+    recipe = parse_settings(dict[str, Any], text, "--recipe")
+    return make_recipe(recipe, inputs, "--recipe", f"{recipe.get('kind')}, --input")

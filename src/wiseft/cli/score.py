@@ -74,10 +74,10 @@ def score(
         as_json: Print only JSON.
     """
     from wiseft.base.provenance import cores
+    from wiseft.cli.options import parse_templates
     from wiseft.evaluate.score import score_folders, write_predictions
     from wiseft.models.runtime import start_torch
     from wiseft.thetas.preprocessing import Preprocessing
-    from wiseft.zeroshot.prompts import parse_templates
 
     if not data and len(models) != 2:
         raise WiseftError("give a model and its images, or several models and --data SOURCE ...")

@@ -104,11 +104,11 @@ def sweep(
             best such model is OUT/parts. Only with --evaluate. Repeatable.
     """
     options = dict(locals())
+    from wiseft.cli.options import parse_templates
     from wiseft.thetas.preprocessing import Preprocessing
     from wiseft.tool.show import summary
     from wiseft.tool.sweep import ALPHAS
     from wiseft.tool.sweep import sweep as run_sweep
-    from wiseft.zeroshot.prompts import parse_templates
 
     if evaluate or held_out or metric or budget or part or jobs > 1:
         typer.echo(summary(_with_own(**options)))

@@ -47,11 +47,11 @@ def tabulate(
 
     from wiseft.base.io import write_json
     from wiseft.base.loading import parse_settings
-    from wiseft.base.provenance import evaluated_with, upgrades
     from wiseft.errors import WiseftError
     from wiseft.study.config import Catalogue
     from wiseft.study.config.experiment_parts import PublishedSettings
     from wiseft.study.paper.published import join
+    from wiseft.tabulate.inputs import evaluated_with, upgrades
     from wiseft.tabulate.settings import Recipes, TabulateSettings
     from wiseft.tabulate.stage import tabulate as make_tables
     from wiseft.tabulate.stage import write_tables

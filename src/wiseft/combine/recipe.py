@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from wiseft.base.alphas import format_alpha
-from wiseft.base.loading import parse_settings
 from wiseft.base.typed import Entry, Fraction
-from wiseft.combine.recipe_settings import Recipe, make_recipe
 from wiseft.errors import WiseftError
 
 if TYPE_CHECKING:
@@ -121,16 +119,3 @@ class SoupInputs(RecipeInputs):
     """The files that a recipe takes which treats all thetas alike."""
 
     from_zero_shot: ClassVar[bool] = False
-
-
-def parse_recipe(text: str, inputs: Mapping[str, list[Path]]) -> Recipe:
-    """Return a recipe given as JSON, or as `@` and the name of a YAML or JSON file.
-
-    Args:
-        inputs: files by the name of the input, `thetas` among them.
-
-    Raises:
-        WiseftError: a sentence for every key or input that is unknown, missing or wrong.
-    """
-    recipe = parse_settings(dict[str, Any], text, "--recipe")
-    return make_recipe(recipe, inputs, "--recipe", f"{recipe.get('kind')}, --input")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel
 
 from wiseft.base import plugins
-from wiseft.base.typed import Entry, Seeds
 from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 
@@ -69,28 +68,3 @@ def checked_recipe(recipe: Mapping[str, Any], models: int) -> Recipe:
         )
     thetas = ["zero-shot"] * takes.from_zero_shot + ["fine-tuned"] * models
     return make_recipe(recipe, {"thetas": thetas})
-
-
-class MergedModel(Entry):
-    """A model that a recipe of `wiseft combine` makes from fine-tuned ones, without training."""
-
-    of: str = Field(min_length=1)
-    """Method that trains these models. They need not be runs of the experiment."""
-    seeds: Seeds | None = None
-    """Seeds of these models. They are merged into one model; the experiment gives it one seed.
-    null: each run combines the model of its own seed."""
-    recipe: dict[str, Any]
-    """The recipe: `kind` and the options of that recipe. If it starts from the zero-shot model,
-    that model is the first theta."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        try:
-            self.checked()
-        except WiseftError as error:
-            raise ValueError(str(error)) from None
-        return self
-
-    def checked(self) -> Recipe:
-        """Return the recipe. Raises WiseftError if it can't be followed with these models."""
-        return checked_recipe(self.recipe, len(self.seeds or [0]))

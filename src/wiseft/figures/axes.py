@@ -18,22 +18,12 @@ from matplotlib.ticker import FuncFormatter, Locator, NullLocator
 from scipy.special import expit, logit
 
 from wiseft.errors import WiseftError
+from wiseft.figures.labels import logit_ticks
 from wiseft.figures.style import DASHED, GREY, Look, Style
 from wiseft.tabulate.robustness import BaselineFit
 
-STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
-"""Distances in percent between the ticks of an axis that is nearly linear."""
-WHOLE_STEPS = tuple(step for step in STEPS if step >= 1)
 MARGIN = 0.06
 """Around what a panel shows, as a share of its range in logits."""
-LEAST_TICKS = 3
-"""With fewer, a reader cannot see how the axis is scaled."""
-NICE = (
-    *(50.0, 90.0, 99.0, 10.0, 1.0, 99.9, 0.1),
-    *(80.0, 95.0, 60.0, 98.0, 20.0, 40.0, 70.0, 30.0, 5.0, 97.0, 99.5, 2.0, 0.5, 99.8, 0.2),
-    *(85.0, 75.0, 96.0, 93.0, 92.0, 94.0, 15.0, 25.0, 65.0, 55.0, 45.0, 35.0, 91.0, 98.5, 99.2),
-)
-"""Ticks in percent of an axis that is not, the most welcome first."""
 IDENTITY: dict[str, Any] = {"color": GREY, "linestyle": DASHED, "linewidth": 0.9}
 """The line y = x."""
 
@@ -43,36 +33,12 @@ def percent_text(fraction: float) -> str:
     return f"{100 * fraction:.2f}".rstrip("0").rstrip(".")
 
 
-def logit_ticks(low: float, high: float, most: int = 10) -> list[float]:
-    """Return ticks within [low, high] (fractions), no closer than a `most`-th of the axis.
-
-    A range where one distance in percent serves gets evenly stepped ticks; a wide one gets those
-    of `NICE` that have room, such as 60 70 80 90 95 98 99.
-    """
-    room = float(logit(high) - logit(low)) / (most + 0.5)
-    even = _even_ticks(low, high, STEPS, room)
-    if even:
-        return even
-    chosen: list[float] = []
-    for percent in NICE:
-        tick = percent / 100
-        if low <= tick <= high and all(abs(logit(tick) - logit(c)) >= room for c in chosen):
-            chosen.append(tick)
-    if len(chosen) < LEAST_TICKS:  # two digits take less room than the `most` allows for
-        chosen = _even_ticks(low, high, WHOLE_STEPS, 0.8 * room) or chosen
-    return sorted(chosen)
-
-
-def _even_ticks(low: float, high: float, steps: Iterable[float], room: float) -> list[float]:
-    """Return ticks of the first step (percent) that leaves `room` (logits); of none, no tick."""
-    for step in steps:
-        count = np.arange(np.ceil(100 * low / step - 1e-9), np.floor(100 * high / step + 1e-9) + 1)
-        ticks = np.round(count * step / 100, 6)
-        ticks = ticks[(ticks > 0) & (ticks < 1)]
-        gaps = np.diff(logit(ticks))
-        if len(ticks) >= LEAST_TICKS and gaps.min() >= room and gaps.max() < 2.2 * gaps.min():
-            return [float(tick) for tick in ticks]
-    return []
+def short_number(value: float) -> str:
+    """Return a number of at most about four characters, e.g. `50k` or `1.3M`."""
+    for step, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= step:
+            return f"{float(f'{value / step:.2g}'):g}{letter}"
+    return f"{value:g}"
 
 
 class LogitTicks(Locator):

@@ -19,8 +19,9 @@ from matplotlib.lines import Line2D
 from wiseft.figures.axes import IDENTITY
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import FIXED_ALPHA
-from wiseft.figures.series import MEASURED, PUBLISHED, Drawn, Family
+from wiseft.figures.series import Drawn, Family
 from wiseft.figures.style import BEYOND, FADED_LINE, FAMILIES, ZERO_SHOT, Look
+from wiseft.tabulate.schema import MEASURED, PUBLISHED
 
 GAP = 0.08
 """Inches between panels and legend."""

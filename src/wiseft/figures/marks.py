@@ -10,8 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from wiseft.figures.select import FIXED_ALPHA, each_run, mean_over_runs
+from wiseft.figures.select import FIXED_ALPHA
 from wiseft.figures.style import ZERO_SHOT, Look
+from wiseft.tabulate.models import each_run, mean_over_runs
 
 SELECTED_ALPHAS = (0.0, FIXED_ALPHA, 1.0)
 """Points that get a 95 % interval: zero-shot, the fixed alpha and fine-tuned."""

@@ -8,23 +8,18 @@ standard deviation of a mean is at most the mean of the standard deviations.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from wiseft.base.names import BASELINE_METHOD
 from wiseft.errors import WiseftError
-from wiseft.tabulate.models import of_runs, without_seed
-from wiseft.tabulate.robustness import BASELINE_METHOD
+from wiseft.figures.labels import SEPARATOR, variant_names
+from wiseft.tabulate.models import RUN, VALUES, of_runs, without_seed
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
-RUN = ["model", "variant", "run", "seed"]
-VALUES = ["value", "ci_low", "ci_high"]
 FIXED_ALPHA = 0.5
-SEPARATOR = ", "
-"""Between the parts of a line's name."""
 
 
 class NoRow(WiseftError):
@@ -138,21 +133,6 @@ LineKey = tuple[str, str, str]
 """Model without its pre-training seed, method and variant: whose runs may be averaged."""
 
 
-def variant_names(variants: Iterable[str]) -> dict[str, str]:
-    """Return what tells variants of a method apart, in words.
-
-    It is empty for a variant whose name all others continue: of `digits` and `digits-lr-6e-3`, the
-    second is named `learning rate 6e-3`.
-    """
-    names = set(variants)
-    stem = min(names, key=len)
-    if all(name.startswith(f"{stem}-" if stem else "") for name in names - {stem}):
-        left = {name: name.removeprefix(stem).removeprefix("-") for name in names}
-    else:
-        left = {name: name or "default" for name in names}
-    return {name: re.sub(r"^lr-", "learning rate ", rest) for name, rest in left.items()}
-
-
 def line_names(grid: pd.DataFrame) -> dict[LineKey, str]:
     """Return a name for everything whose runs are means over seeds and nothing else.
 
@@ -248,17 +228,6 @@ def paired_curve(
             "rerun the stages evaluate and tabulate"
         )
     return joined
-
-
-def mean_over_runs(points: pd.DataFrame) -> pd.DataFrame:
-    """Return one row an alpha: the means over the runs of all value and interval columns."""
-    numbers = [name for name in points.columns if name.startswith(tuple(VALUES))]
-    return points.groupby("alpha", as_index=False)[numbers].mean()
-
-
-def each_run(points: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the rows of each run, in a fixed order."""
-    return [part for _, part in points.groupby(RUN, sort=True, dropna=False)]
 
 
 def has_output_space(grid: pd.DataFrame, method: str) -> bool:

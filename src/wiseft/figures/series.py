@@ -7,25 +7,28 @@ series, both are returned, so that both stand in the same picture.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pandas as pd
 from pydantic import Field
 
-from wiseft.base.metrics import ACCURACY, ALL_FRAMES
 from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
-from wiseft.figures.select import RUN, VALUES, matching, mean_over_runs, rows
+from wiseft.figures.labels import FEW, name_of
+from wiseft.figures.select import matching, rows
 from wiseft.figures.style import FAMILIES, Look
-from wiseft.tabulate.intervals import clopper_pearson
+from wiseft.tabulate.intervals import with_intervals
+from wiseft.tabulate.models import RUN, VALUES, mean_over_runs
 from wiseft.tabulate.robustness import BaselineFit
+from wiseft.tabulate.schema import AVERAGE_PREFIX, MEASURED, PUBLISHED
 
-MEASURED, PUBLISHED = "measured", "published"
+THROUGH = "-classes"
+"""Ends the name of a view through another dataset's classes."""
+
 HELD_OUT = "held-out"
 """The split in which the paper's choices are made."""
-FEW = 2
-"""So few points of a curve are not joined: a line would pretend to know what is in between."""
 Texts = str | list[str]
 
 
@@ -234,22 +237,6 @@ def paired(
     return joined
 
 
-def with_intervals(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows in which published shares of known samples have an interval.
-
-    It is Clopper and Pearson's of the value as printed, i.e. of a rounded count.
-    """
-    shares = rows["metric"].isin([ACCURACY, ALL_FRAMES])
-    blank = rows["ci_low"].isna() & (rows["ci_method"] == "") & rows["n"].notna() & shares
-    if not blank.any():
-        return rows
-    rows = rows.copy()
-    n = rows.loc[blank, "n"].to_numpy(float)
-    low, high = clopper_pearson((rows.loc[blank, "value"].to_numpy(float) * n).round(), n)
-    rows.loc[blank, "ci_low"], rows.loc[blank, "ci_high"] = low, high
-    return rows
-
-
 @dataclass(frozen=True)
 class Family:
     """Models of one kind on one pair of axes.
@@ -272,3 +259,16 @@ class Family:
     def look(self) -> Look:
         """Colour, marker and line."""
         return FAMILIES[self.name]
+
+
+def axis_label(of: Quantity, titles: Mapping[str, str]) -> str:
+    """Return the label of an axis: dataset, and the classes that it is restricted to."""
+    if of.label:
+        return of.label
+    name = name_of(of.dataset, titles)
+    if of.dataset.startswith(AVERAGE_PREFIX):
+        return f"Average accuracy on {name} (%)"
+    if of.view.endswith(THROUGH):
+        through = name_of(of.view.removesuffix(THROUGH), titles)
+        return f"{name} accuracy (%),\nclasses of {through}"
+    return f"{name} accuracy (%)"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 
-from wiseft.figures.select import SEPARATOR
+from wiseft.figures.labels import SEPARATOR
 
 BLACK, GREY, OLIVE = "#000000", "#8a8a8a", "#6b6b00"
 # Okabe and Ito's palette, which stays distinct under the common colour-vision deficiencies.

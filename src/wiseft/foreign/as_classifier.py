@@ -15,6 +15,7 @@ from wiseft.foreign.ends import architecture_for, make_ends, preprocessing_for
 from wiseft.foreign.towers import heads_in, image_tower_of, take_apart
 from wiseft.models import towers
 from wiseft.thetas.tensor_file import examples
+from wiseft.thetas.tensor_views import floating
 from wiseft.thetas.theta import Theta, load_theta
 
 
@@ -56,7 +57,7 @@ def zero_shot_of(opened: Opened, given: Given) -> tuple[Mapping[str, Tensor], di
     architecture = architecture_for(opened, opened, given)
     preprocessing = preprocessing_for(opened, opened, architecture, given)
     about = {"architecture": architecture, "preprocessing": preprocessing}
-    whole: Mapping[str, Tensor] | None = towers.floating(opened.tensors)
+    whole: Mapping[str, Tensor] | None = floating(opened.tensors)
     if not opened.own:
         expected = image_tower_of(architecture, opened.tensors)
         whole = take_apart(opened, architecture, expected).whole

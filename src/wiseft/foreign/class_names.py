@@ -103,19 +103,5 @@ def names_in(header: ThetaHeader) -> Names:
     return [[own, *more] for own, more in zip(header.class_names, prompted, strict=True)]
 
 
-def order_in(wanted: Names, own: Names) -> list[int] | None:
-    """Return the place of each wanted class among others; None if they are not the same."""
-    keys, places = ([plain(each[0]) for each in names] for names in (wanted, own))
-    if keys == places:
-        return list(range(len(keys)))
-    alike = sorted(keys) == sorted(places) and len(set(keys)) == len(keys)
-    return [places.index(key) for key in keys] if alike else None
-
-
-def plain(name: str) -> str:
-    """Return a name without what tells it from the same one in another spelling."""
-    return " ".join(name.replace("_", " ").casefold().split())
-
-
 def _folder(path: Path) -> Path:
     return path if path.is_dir() else path.parent

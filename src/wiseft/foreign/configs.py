@@ -16,7 +16,7 @@ from wiseft.errors import WiseftError, some
 from wiseft.foreign.class_names import names_described
 from wiseft.foreign.formats import Checkpoint
 from wiseft.foreign.forms import form_of
-from wiseft.models import towers
+from wiseft.models.building import for_weights
 from wiseft.thetas.tensor_file import examples
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def _in_transformers(
         keys = _flat(config) | _flat(described.to_dict())
         if any(key.endswith(_FETCHES) and each for key, each in keys.items()):
             return None
-        with towers.for_weights({}, tensors), torch.device("meta"):
+        with for_weights({}, tensors), torch.device("meta"):
             module: torch.nn.Module = kind(described)
     except Exception:  # of a library that is not there, or of keys that it does not take
         return None

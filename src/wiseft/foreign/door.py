@@ -23,7 +23,6 @@ from wiseft.foreign.class_names import Names
 from wiseft.foreign.formats import Checkpoint, read_checkpoint, write_checkpoint
 from wiseft.foreign.forms import described
 from wiseft.foreign.model_folder import needed_files
-from wiseft.foreign.named import local_path
 from wiseft.foreign.wrappers import Place
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.tensor_file import read_file_header
@@ -149,12 +148,12 @@ class Opened:
 
 
 def open_model(
-    where: Path | str, base: Opened | None = None, weights: str | None = None, also: bool = False
+    where: Path, base: Opened | None = None, weights: str | None = None, also: bool = False
 ) -> Opened:
     """Open a model of any form.
 
     Args:
-        where: file or folder; or a name, by which it is fetched (`wiseft.foreign.named`).
+        where: file or folder; `wiseft.foreign.named.local_path` makes one of a name.
         base: what an adapter of PEFT changes.
         weights: as in `Given`.
         also: the caller takes moving averages beside the weights, too.
@@ -162,7 +161,6 @@ def open_model(
     Raises:
         WiseftError: if it is missing or refused, or an adapter has no base.
     """
-    where = local_path(where)
     if is_adapter(where):
         if base is None:
             raise WiseftError(

@@ -19,14 +19,13 @@ from torch import Tensor
 from wiseft.base import library
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.architecture import architecture_of, named_architecture
-from wiseft.foreign.class_names import Names, names_in, order_in, plain
+from wiseft.foreign.class_names import Names, names_in
 from wiseft.foreign.configs import compare_configs
 from wiseft.foreign.door import Given, Opened
-from wiseft.foreign.folder_classes import RENAME
-from wiseft.foreign.processors import CLIP_PIXELS
+from wiseft.foreign.folder_classes import RENAME, order_in, plain
 from wiseft.foreign.towers import Parts, head_of, image_tower_of, take_apart
 from wiseft.models import towers
-from wiseft.thetas.preprocessing import parse_preprocessing
+from wiseft.thetas.preprocessing import CLIP_PIXELS, parse_preprocessing
 from wiseft.thetas.theta import ThetaHeader, make_header, save_theta, share_image_tower
 from wiseft.zeroshot.prompts import TEMPLATES
 from wiseft.zeroshot.text_head import Prompts

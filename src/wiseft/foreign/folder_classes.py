@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wiseft.base import library
 from wiseft.errors import WiseftError, some
-from wiseft.foreign.class_names import Names, plain
+from wiseft.foreign.class_names import Names
 from wiseft.images.manifest import open_manifest, write_changed
 from wiseft.images.sources import Source
 
@@ -170,3 +170,17 @@ def better_order(
     if not far or 2 * assumed.mean() >= right.mean():
         return None
     return best(half | ~half).tolist(), float(assumed.mean()), float(right.mean())
+
+
+def order_in(wanted: Names, own: Names) -> list[int] | None:
+    """Return the place of each wanted class among others; None if they are not the same."""
+    keys, places = ([plain(each[0]) for each in names] for names in (wanted, own))
+    if keys == places:
+        return list(range(len(keys)))
+    alike = sorted(keys) == sorted(places) and len(set(keys)) == len(keys)
+    return [places.index(key) for key in keys] if alike else None
+
+
+def plain(name: str) -> str:
+    """Return a name without what tells it from the same one in another spelling."""
+    return " ".join(name.replace("_", " ").casefold().split())

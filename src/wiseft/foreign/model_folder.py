@@ -11,6 +11,9 @@ from pathlib import Path
 
 from wiseft.errors import WiseftError
 
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Files that say how transformers prepares images; the second, by newer versions, goes first."""
+
 NEEDED = (
     *("config.json", "open_clip_config.json", "generation_config.json", "processor_config.json"),
     *("preprocessor_config.json", "video_preprocessor_config.json", "tokenizer_config.json"),

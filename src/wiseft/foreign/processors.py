@@ -14,7 +14,7 @@ from typing import Any
 
 from wiseft.base.io import read_object
 from wiseft.errors import WiseftError, some
-from wiseft.foreign.model_folder import needed_files
+from wiseft.foreign.model_folder import PROCESSORS, needed_files
 
 _DEFAULTS = read_object(Path(__file__).with_suffix(".json"))
 _COMMON = _DEFAULTS.pop("every processor")
@@ -25,13 +25,6 @@ _WARPED = 384
 """Pixels from which ConvNeXt's processor crops nothing."""
 _FILTERS = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers."""
-CLIP_PIXELS = {
-    "mean": [0.48145466, 0.4578275, 0.40821073],
-    "std": [0.26862954, 0.26130258, 0.27577711],
-}
-"""How OpenAI's CLIPs normalise images; open_clip assumes it of a file that doesn't say."""
-PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-"""Files that say how transformers prepares images; the second, by newer versions, goes first."""
 _TYPES = ("image_processor_type", "feature_extractor_type")
 _NO_PIXELS = {*_TYPES, "processor_class", "data_format", "input_data_format", "return_tensors"}
 _NO_PIXELS |= {"device", "disable_grouping", "_valid_processor_keys", "do_convert_rgb"}
@@ -39,25 +32,16 @@ _NO_PIXELS |= {"do_reduce_labels"}
 """Keys that change nothing of an image in RGB, as every image here is."""
 
 
-def processor_in(files: Mapping[str, Path]) -> dict[str, Any] | None:
-    """Return how images are prepared, from the file that transformers reads it from; None: none.
-
-    Args:
-        files: of a model, by name.
+def preprocessing_in(files: Mapping[str, Path], model: str = "clip") -> dict[str, Any]:
+    """Return what the file says that transformers reads of those of a model; nothing without one.
 
     Raises:
-        WiseftError: if a file is no JSON.
+        WiseftError: if a file is no JSON; and as `preprocessing`.
     """
     plain, nested = (files.get(name) for name in PROCESSORS)
     if nested and (found := read_object(nested, "configuration").get("image_processor")):
-        return dict(found)
-    return read_object(plain, "configuration") if plain else None
-
-
-def preprocessing_in(files: Mapping[str, Path], model: str = "clip") -> dict[str, Any]:
-    """Return what a processor's file among those of a model says; nothing without one."""
-    found = processor_in(files)
-    return {} if found is None else preprocessing(found, model)
+        return preprocessing(dict(found), model)
+    return preprocessing(read_object(plain, "configuration"), model) if plain else {}
 
 
 def compare_processors(first: Path, second: Path) -> None:

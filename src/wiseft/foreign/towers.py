@@ -19,6 +19,7 @@ from wiseft.foreign import huggingface
 from wiseft.foreign.door import Opened, open_model
 from wiseft.foreign.formats import Checkpoint
 from wiseft.models import towers
+from wiseft.thetas.tensor_views import check_fit, floating
 from wiseft.thetas.theta import load_theta
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def image_tower_of(
         WiseftError: if it cannot be built, or is of a far larger model than the weights.
     """
     with towers.for_weights(architecture, weights):
-        return towers.floating(towers.build_image(architecture, seed=0).state_dict())
+        return floating(towers.build_image(architecture, seed=0).state_dict())
 
 
 def find_image_tower(
@@ -77,7 +78,7 @@ def find_image_tower(
         return _tower_of_transformers(checkpoint, architecture, expected)
     if towers.family(architecture) == "open_clip" and huggingface.is_clip(tensors):
         tensors = huggingface.to_open_clip(tensors)
-    tensors = {key: value.float() for key, value in towers.floating(tensors).items()}
+    tensors = {key: value.float() for key, value in floating(tensors).items()}
     counts = Counter(
         key.removesuffix(name)
         for name in expected
@@ -92,7 +93,7 @@ def find_image_tower(
     inner = own if next(iter(expected)).startswith(own) else ""  # the text tower lies beside it
     ends = {k.removesuffix("weight") + end for k in heads_in(behind) for end in ("weight", "bias")}
     strict = {k: v for k, v in behind.items() if best and k.startswith(inner) and k not in ends}
-    towers.check_fit(expected, image | strict, f"{file} (image tower, names behind '{best}')")
+    check_fit(expected, image | strict, f"{file} (image tower, names behind '{best}')")
     if not ours:
         _say_prefix(tensors, best.removesuffix(own), file)
     names = {key: best + key for key in image}
@@ -105,7 +106,7 @@ def _tower_of_transformers(
     checkpoint: Checkpoint, architecture: Mapping[str, Any], expected: Mapping[str, Tensor]
 ) -> FoundTower:
     """Find the tensors of an image classifier of transformers, under names of files or modules."""
-    file, tensors = checkpoint.path, towers.floating(checkpoint.tensors)
+    file, tensors = checkpoint.path, floating(checkpoint.tensors)
     head = f"{architecture['classifier']}.weight"
     prefix = next((k.removesuffix(head) for k in tensors if f".{k}".endswith(f".{head}")), None)
     if prefix is None:
@@ -121,7 +122,7 @@ def _tower_of_transformers(
     rest = {own: tensors[own].float() for name, own in names.items() if name not in expected}
     strange = {k: t for k, t in tensors.items() if not k.startswith(prefix)}
     strange |= {prefix + name: behind[name] for name in others}
-    towers.check_fit(expected, image | strange, f"{file} ({architecture['model']})")
+    check_fit(expected, image | strange, f"{file} ({architecture['model']})")
     _say_prefix(tensors, prefix, file)
     return FoundTower(file, image, prefix, rest, {name: names[name] for name in image})
 
@@ -147,7 +148,7 @@ def head_in(
 
 def head_of(file: Path, shape: tuple[int, ...] | None = None) -> dict[str, Tensor] | None:
     """Return the head that a file holds, as `head_in`; without a shape, of any."""
-    tensors = towers.floating(open_model(file).tensors)
+    tensors = floating(open_model(file).tensors)
     found = (tuple(each.shape) for each in heads_in(tensors).values())
     return head_in(tensors, shape or next(found, (0, 0)), str(file))
 
@@ -233,13 +234,13 @@ def family_tensors(checkpoint: Checkpoint, architecture: Mapping[str, Any]) -> d
     tensors = checkpoint.tensors
     if towers.family(architecture) == "open_clip":
         tensors = _open_clip_names(tensors, architecture)
-    tensors = {key: value.float() for key, value in towers.floating(tensors).items()}
+    tensors = {key: value.float() for key, value in floating(tensors).items()}
     with towers.for_weights(architecture, tensors):
         expected = towers.build(architecture, seed=0).tensors()
     for name in ("logit_scale", "logit_bias", "temperature"):
         if name in tensors and name in expected and tensors[name].numel() == 1:
             tensors[name] = tensors[name].reshape(expected[name].shape)
-    towers.check_fit(expected, tensors, str(checkpoint.path))
+    check_fit(expected, tensors, str(checkpoint.path))
     return tensors
 
 

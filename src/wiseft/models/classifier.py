@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from wiseft.models import towers
 from wiseft.models.towers import seeded
+from wiseft.thetas.tensor_views import floating
 from wiseft.thetas.theta import ThetaHeader, check_same_tensors
 
 
@@ -149,4 +150,4 @@ def classifier_tensors(classifier: ImageClassifier) -> dict[str, Tensor]:
     Integer entries (BatchNorm's num_batches_tracked) have no meaning in between two models and
     are left out.
     """
-    return towers.floating(classifier.state_dict())
+    return floating(classifier.state_dict())

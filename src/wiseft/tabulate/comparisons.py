@@ -23,7 +23,6 @@ from wiseft.tabulate.models import over_models
 from wiseft.tabulate.predictions import ENDS, WEIGHT, Point
 from wiseft.tabulate.selection import OUTPUT, sweeps
 from wiseft.tabulate.study import Study
-from wiseft.tabulate.two_way import with_images
 
 WEIGHT_VS_OUTPUT = "weight-vs-output"
 MCNEMAR = "mcnemar-exact"
@@ -68,8 +67,6 @@ def comparison_rows(study: Study) -> pd.DataFrame:
         rows += [study.runs[run] | head | row for row in _contrast_rows(study, contrast, no_shifts)]
     frame = pd.DataFrame(rows, columns=list(schema.COMPARISONS))
     seeds, models = summaries(frame)
-    terms = [(contrast.name, contrast[1:]) for contrast in contrasts(study)]
-    models = with_images(models, study, "contrast", terms)
     return _sort(schema.stacked([frame, seeds, models], schema.COMPARISONS))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from wiseft.base.alphas import format_alpha
-from wiseft.base.io import require_file
+from wiseft.base.io import read_json, require_file
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.tabulate.bootstrap import Statistic
 from wiseft.tabulate.predictions import PER_SAMPLE, Cell, Place, ViewDefinition, read_predictions
@@ -228,3 +229,25 @@ def _check_same(path: Path, before: Path, place: Place, first: Cell, other: Cell
         raise WiseftError(
             f"{path} is about other samples or labels of {place.dataset} than {before}"
         )
+
+
+def evaluated_with(metrics: Iterable[Path]) -> list[dict[str, str]]:
+    """Return each way in which evaluations were made, once: names, values and `evaluations`.
+
+    Args:
+        metrics: their files; those of before say neither versions nor commit nor machine.
+    """
+    counts: Counter[tuple[tuple[str, str], ...]] = Counter()
+    for path in metrics:
+        how = read_json(path).get("how", {})
+        found = {"commit": how.get("commit", "unknown"), **how.get("versions", {})}
+        found |= {key: value for key, value in how.get("machine", {}).items() if key != "threads"}
+        counts[tuple(found.items())] += 1
+    return [{"evaluations": str(n), **dict(each)} for each, n in counts.items()]
+
+
+def upgrades(groups: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return a sentence for each library, and part of a machine, in which evaluations differ."""
+    found = {name: sorted({g[name] for g in groups if name in g}) for g in groups for name in g}
+    differ = {k: v for k, v in found.items() if len(v) > 1 and k not in ("evaluations", "commit")}
+    return [f"Evaluations differ in {k}: {', '.join(v)}." for k, v in differ.items()]

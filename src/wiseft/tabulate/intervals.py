@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.special import betaincinv  # its quantile of beta; `scipy.stats` takes half a second
 
+from wiseft.base.metrics import ACCURACY, ALL_FRAMES
 from wiseft.tabulate.schema import CLOPPER_PEARSON
 
 LEVEL = 0.95
@@ -120,3 +122,19 @@ def paired(
     low, high = percentile_interval((draws[:, 0] - draws[:, 1]) / n)
     p = mcnemar_exact(better, worse)
     return Paired((better - worse) / n, float(low), float(high), p, better, worse)
+
+
+def with_intervals(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows in which published shares of known samples have an interval.
+
+    It is Clopper and Pearson's of the value as printed, i.e. of a rounded count.
+    """
+    shares = rows["metric"].isin([ACCURACY, ALL_FRAMES])
+    blank = rows["ci_low"].isna() & (rows["ci_method"] == "") & rows["n"].notna() & shares
+    if not blank.any():
+        return rows
+    rows = rows.copy()
+    n = rows.loc[blank, "n"].to_numpy(float)
+    low, high = clopper_pearson((rows.loc[blank, "value"].to_numpy(float) * n).round(), n)
+    rows.loc[blank, "ci_low"], rows.loc[blank, "ci_high"] = low, high
+    return rows

@@ -21,6 +21,9 @@ from wiseft.base.typed import SEED_SUFFIX_PATTERN
 from wiseft.tabulate.intervals import LEVEL
 from wiseft.tabulate.schema import ALL, TABLE, conform
 
+RUN = ["model", "variant", "run", "seed"]
+VALUES = ["value", "ci_low", "ci_high"]
+
 T_OVER_MODELS = "t-over-models"
 TOO_FEW_MODELS = "too-few-models"
 """There is no interval: two models hardly say how much models vary."""
@@ -110,3 +113,14 @@ def model_rows(grid: pd.DataFrame) -> pd.DataFrame:
     found = over_models(grid, key, ["value"])
     found = found.rename(columns={"value_ci_low": "ci_low", "value_ci_high": "ci_high"})
     return conform(found.reindex(columns=list(TABLE)), TABLE)
+
+
+def mean_over_runs(points: pd.DataFrame) -> pd.DataFrame:
+    """Return one row an alpha: the means over the runs of all value and interval columns."""
+    numbers = [name for name in points.columns if name.startswith(tuple(VALUES))]
+    return points.groupby("alpha", as_index=False)[numbers].mean()
+
+
+def each_run(points: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the rows of each run, in a fixed order."""
+    return [part for _, part in points.groupby(RUN, sort=True, dropna=False)]

@@ -36,8 +36,8 @@ RESULTS: schema.Schema = {
     **dict.fromkeys(("n", "n_correct", "higher_is_better"), schema.INTEGER),
 }
 """Columns of what one evaluation reported: a row a sample (with its `id`) or a metric."""
-SCORE, TURNED = "score", "neg_"
-"""The metric of scores without a name; the beginning of the name of one that was turned around."""
+SCORE = "score"
+"""The metric of scores without a name."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -143,7 +143,7 @@ def reported(
         values = np.column_stack([frame["value"].to_numpy(float) for frame in frames.values()])
         metric, n = str(first["metric"].iloc[0]), known_n(first)
         if not first["higher_is_better"].iloc[0]:
-            metric, values = TURNED + metric, -values
+            metric, values = schema.TURNED + metric, -values
         right: Sequence[int | None] = [None] * len(points)
         if first["id"].iloc[0] and np.isin(values, (0, 1)).all():
             metric = ACCURACY if metric == SCORE else metric

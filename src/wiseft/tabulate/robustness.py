@@ -16,10 +16,10 @@ import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import t as student_t
 
+from wiseft.base.names import BASELINE_METHOD
 from wiseft.tabulate.intervals import LEVEL
 from wiseft.tabulate.schema import AVERAGE_PREFIX, FITS, frame_of
 
-BASELINE_METHOD = "from-scratch"
 Floats = npt.NDArray[np.float64]
 
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from wiseft.tabulate.settings import Roles, own_shift, split_roles
-
-WITHOUT_LABELS = ["unlabelled", "dawin"]
-"""Choices that are made of what is reported alone, so that they tell what that is."""
+from wiseft.tabulate.settings import Roles
 
 
 def renamed(rows: pd.DataFrame, roles: Roles, back: bool = False) -> pd.DataFrame:
@@ -22,20 +19,3 @@ def renamed(rows: pd.DataFrame, roles: Roles, back: bool = False) -> pd.DataFram
     pairs = [names.get(at, at) for at in zip(rows["dataset"], rows["split"], strict=True)]
     datasets, splits = zip(*pairs, strict=True) if pairs else ((), ())
     return rows.assign(dataset=list(datasets), split=list(splits))
-
-
-def by_role(table: pd.DataFrame, test_split: str = "test") -> tuple[pd.DataFrame, str]:
-    """Return a tidy table by roles, and the reference's split in distribution; empty: the test one.
-
-    The reference's own shift has rows of its primary view alone, under the reference's view.
-    """
-    mine = table[table["dataset"] == table["reference"]]
-    mine = mine[mine["selection"].isin(WITHOUT_LABELS)]
-    near, far = (mine[(mine["split"] == test_split) == is_test] for is_test in (False, True))
-    if near.empty or far.empty:
-        return table, ""
-    reference, split, view = near[["dataset", "split", "view"]].iloc[0]
-    rows = renamed(table, split_roles(reference, split, test_split))
-    shift = rows["dataset"] == own_shift(reference, test_split)
-    rows = rows[~shift | (rows["view"] == far["view"].iloc[0])]
-    return rows.assign(view=rows["view"].mask(shift, view)), str(split)

@@ -18,6 +18,8 @@ from wiseft.base.names import AVERAGE_PREFIX as AVERAGE_PREFIX
 from wiseft.errors import WiseftError
 from wiseft.thetas.damage import check_sum, damage_of, sum_path, write_sum
 
+MEASURED, PUBLISHED = "measured", "published"
+
 Kind = Literal["str", "Int64", "float64"]
 Schema = Mapping[str, Kind]
 TEXT: Kind = "str"
@@ -90,6 +92,8 @@ TWO_WAY = "two-way"
 TWO_WAY_CONDITIONAL = "two-way-conditional"
 PAIR_PREFIX = "pair-with-"
 """Begin of `combination` where a measure is about two classifiers."""
+TURNED = "neg_"
+"""Begins the name of a metric of which less is better: its values are turned around."""
 ROUNDING = 1e-6
 """What six decimals may take from a number."""
 ALL = "all"

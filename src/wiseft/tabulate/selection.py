@@ -25,9 +25,7 @@ from wiseft.base.alphas import format_alpha
 from wiseft.base.names import split_run_name
 from wiseft.errors import WiseftError
 from wiseft.tabulate import schema
-from wiseft.tabulate.models import of_runs, over_models
 from wiseft.tabulate.predictions import ENDS, PER_SAMPLE, WEIGHT, Place, Point
-from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
 from wiseft.tabulate.table import average_row
 
@@ -213,42 +211,3 @@ def _averages_at(
             row = average_row(name, points, study)
             averages.append(row | {"alpha": None, "selection": selection})
     return schema.frame_of(averages, schema.TABLE)
-
-
-def selection_frame(table: pd.DataFrame, settings: TabulateSettings) -> pd.DataFrame:
-    """Return the chosen alphas and what they give, for the reference, its own shift and averages.
-
-    `regret` is the oracle-column value minus the selection's, on the same test samples: 0 for
-    the oracle itself, never negative for a rule that chooses one alpha, and never positive for
-    `oracle-table13`; `unlabelled` chooses one for each dataset and `dawin` one for each sample, so
-    theirs may be either. For
-    `oracle-column`, alpha is that column's own. `over_zero_shot` and `over_fine_tuned` are the
-    selection's value minus that of the end. Means over models, with intervals, have run `all`.
-
-    Args:
-        table: the tidy table.
-    """
-    named = [schema.AVERAGE_PREFIX + name for name in settings.averages]
-    views = dict.fromkeys([settings.reference, *named], settings.view_of(settings.reference))
-    views |= {name: settings.view_of(name) for name, _ in settings.roles.values()}
-    rows = of_runs(table)
-    rows = rows[
-        (rows["split"] == settings.test_split) & (rows["view"] == rows["dataset"].map(views))
-    ]
-    grid, key = rows[rows["selection"] == "grid"], [*SWEEP, "dataset"]
-    oracle = rows.loc[rows["selection"] == "oracle-column", [*key, "alpha", "value"]]
-    oracle = oracle.rename(columns={"alpha": "oracle_alpha", "value": "oracle_value"})
-    joined = rows[~rows["selection"].isin(["grid", ""])]
-    joined = joined.merge(oracle, on=key, how="left", validate="many_to_one")
-    joined["regret"] = joined["oracle_value"] - joined["value"]
-    for end, alpha in (("zero_shot", 0.0), ("fine_tuned", 1.0)):
-        at = grid.loc[grid["alpha"] == alpha, [*key, "value"]].rename(columns={"value": end})
-        joined = joined.merge(at, on=key, how="left", validate="many_to_one")
-        joined[f"over_{end}"] = joined["value"] - joined[end]
-    joined = joined.assign(ci_method="", n=None).reindex(columns=list(schema.SELECTION))
-    means = over_models(
-        joined,
-        ["experiment", "reference", "method", "variant", "combination", "selection", "dataset"],
-        [*schema.CHOSEN, "oracle_alpha", "oracle_value"],
-    ).reindex(columns=list(schema.SELECTION))
-    return schema.stacked([joined, means], schema.SELECTION)

@@ -1,14 +1,8 @@
-"""Rows of the tidy table: the grid of alphas, averages of datasets, and measures of diversity.
-
-The latter are about two classifiers. A row belongs to the run of the second one, and `combination`
-is `pair-with-<first>`, e.g. `pair-with-zero-shot`. They are no point of a sweep: `selection` is
-empty, and `alpha` is that of the ensemble where the measure is about one, else null.
-"""
+"""Rows of the tidy table: the grid of alphas, and averages of datasets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,17 +10,12 @@ import pandas as pd
 
 from wiseft.base.alphas import format_alpha
 from wiseft.base.metrics import ACCURACY
-from wiseft.errors import DamagedFile
 from wiseft.tabulate import schema
-from wiseft.tabulate.inputs import RUN_FIELDS
-from wiseft.tabulate.intervals import TOO_FEW, Interval, exact_interval
+from wiseft.tabulate.intervals import TOO_FEW, Interval
 from wiseft.tabulate.predictions import Place, Point
 from wiseft.tabulate.study import Study
-from wiseft.thetas.damage import read_checked
 
 MEAN = "mean"  # the metric of an average whose datasets are not all scored by accuracy
-PAIR_FORMAT = 1
-_PAIR_FIELDS = (*RUN_FIELDS, "dataset", "view", "split")
 
 
 def grid_rows(study: Study) -> pd.DataFrame:
@@ -102,35 +91,6 @@ def average_row(name: str, points: Mapping[str, Point], study: Study) -> dict[st
         **interval._asdict(),
         "selection": "grid",
     }
-
-
-def diversity_rows(files: Sequence[Path], experiment: str) -> pd.DataFrame:
-    """Return the rows of files that `wiseft diversity` wrote.
-
-    Shares of samples get Clopper and Pearson's interval, the other measures none.
-
-    Raises:
-        WiseftError: if a file is missing.
-        DamagedFile: if one is broken, damaged or of another format.
-    """
-    said = {"source": "measured", "experiment": experiment}
-    rows = [said | row for path in files for row in _rows_of(path)]
-    for row in rows:
-        if row.get("n_correct") is not None and row["n"] > 0:
-            row |= exact_interval(row["n_correct"], row["n"])._asdict()
-    return schema.frame_of(rows, schema.TABLE)
-
-
-def _rows_of(path: Path) -> list[dict[str, Any]]:
-    content = read_checked(path, "measures of diversity")
-    if content.get("format") != PAIR_FORMAT:
-        raise DamagedFile(f"{path} is no file of measures of diversity, format {PAIR_FORMAT}", path)
-    missing = [name for name in (*_PAIR_FIELDS, "first", "rows") if name not in content]
-    if missing:
-        raise DamagedFile(f"{path} lacks {', '.join(missing)}", path)
-    shared = {name: content[name] for name in _PAIR_FIELDS}
-    shared["combination"] = schema.PAIR_PREFIX + str(content["first"])
-    return [shared | row for row in content["rows"]]
 
 
 def sort_table(frame: pd.DataFrame) -> pd.DataFrame:

@@ -31,10 +31,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtrit
 
+from wiseft.tabulate import schema
+from wiseft.tabulate.comparisons import contrasts
 from wiseft.tabulate.intervals import LEVEL, Interval
 from wiseft.tabulate.models import FEWEST_MODELS, without_seed
 from wiseft.tabulate.predictions import Point
-from wiseft.tabulate.schema import AVERAGE_PREFIX, TABLE, TWO_WAY, TWO_WAY_CONDITIONAL, stacked
 from wiseft.tabulate.study import Study
 
 Floats = npt.NDArray[np.float64]
@@ -104,7 +105,7 @@ def over_models_and_images(
                 parts[stratum] = parts.get(stratum, 0.0) + part
     if not inferred:
         return values, None
-    method = TWO_WAY_CONDITIONAL if few else TWO_WAY
+    method = schema.TWO_WAY_CONDITIONAL if few else schema.TWO_WAY
     return values, Interval(*two_way_interval(values, parts.values()), method)
 
 
@@ -123,7 +124,7 @@ def with_images(
         run = study.runs[each[0].run]
         line = without_seed(str(run["model"])), run["method"], run["variant"]
         found.setdefault((*line, each[0].combination, value), []).append(each)
-    averages = {AVERAGE_PREFIX + name: members for name, members in study.averages.items()}
+    averages = {schema.AVERAGE_PREFIX + name: members for name, members in study.averages.items()}
     rows = means.to_dict("records")
     for row in rows:
         of = found[tuple(row[name] for name in ("model", "method", "variant", "combination", key))]
@@ -137,8 +138,16 @@ def table_means(means: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Return the tidy table's means over models, with two-way intervals for primary views; others
     and other splits keep theirs, because their predictions are not at hand.
     """
-    settings, averages = study.settings, means["dataset"].str.startswith(AVERAGE_PREFIX)
+    settings, averages = study.settings, means["dataset"].str.startswith(schema.AVERAGE_PREFIX)
     views = means["dataset"].where(~averages, settings.reference).map(settings.view_of)
     primary = (means["split"] == settings.test_split) & (means["view"] == views)
     points = [(float(point.alpha), (point,)) for point in study.points]
-    return stacked([with_images(means[primary], study, "alpha", points), means[~primary]], TABLE)
+    inferred = with_images(means[primary], study, "alpha", points)
+    return schema.stacked([inferred, means[~primary]], schema.TABLE)
+
+
+def contrast_means(rows: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Return comparisons, of which means over models have two-way intervals where they have one."""
+    models, terms = rows["run"] == schema.ALL, [(each.name, each[1:]) for each in contrasts(study)]
+    means = with_images(rows[models], study, "contrast", terms)
+    return schema.stacked([rows[~models], means], schema.COMPARISONS)

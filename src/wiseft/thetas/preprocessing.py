@@ -17,6 +17,12 @@ from wiseft.base.typed import Channels, Edge, Entry, Positive
 from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 
+CLIP_PIXELS = {
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+}
+"""How OpenAI's CLIPs normalise images; open_clip assumes it of a file that doesn't say."""
+
 _NAME = re.compile(
     r"(?P<size>[1-9]\d*)(-(?P<resize_mode>longest|squash))?(-(?P<interpolation>bilinear))?"
     r"(-of(?P<resize_size>[1-9]\d*))?(-(?P<crop>floor))?"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from torch import Tensor
 
+from wiseft.errors import WiseftError, some
 from wiseft.thetas.tensor_file import LazyTensors, examples, pieces_of
 
 _OPEN = 64 * 1024**2
@@ -86,3 +87,33 @@ def renamed(of: Mapping[str, Tensor], names: Mapping[str, str]) -> Chosen:
 def joined(*parts: Mapping[str, Tensor]) -> Chosen:
     """Return the tensors of all parts; of a name that several have, the last one's."""
     return Chosen({name: (part, name) for part in parts for name in part})
+
+
+def floating(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the floating tensors."""
+    return {key: value for key, value in tensors.items() if value.is_floating_point()}
+
+
+def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str) -> None:
+    """Check that tensors are those of an architecture, by name and shape.
+
+    Raises:
+        WiseftError: with the names that are missing, unexpected and of another shape.
+    """
+    problems = []
+    if missing := sorted(expected.keys() - given.keys()):
+        problems.append(f"  {len(missing)} missing: {some(missing, 8)}")
+    if unexpected := sorted(given.keys() - expected.keys()):
+        problems.append(f"  {len(unexpected)} unexpected: {some(unexpected, 8)}")
+    misshapen = [
+        f"{key} (expected {tuple(expected[key].shape)}, found {tuple(given[key].shape)})"
+        for key in sorted(expected.keys() & given.keys())
+        if expected[key].shape != given[key].shape
+    ]
+    if misshapen:
+        problems.append(f"  {len(misshapen)} of another shape: {some(misshapen, 8)}")
+    if problems:
+        raise WiseftError(
+            f"{where} does not fit the architecture:\n" + "\n".join(problems) + "\n"
+            "Give the architecture that the checkpoint was made with, or its own checkpoint."
+        )

@@ -5,6 +5,7 @@ Random state, number of threads and default device of the caller's torch are lef
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +18,21 @@ from torch import Tensor
 
 from wiseft.base.alphas import FIXED_ALPHA, format_alpha
 from wiseft.combine import linear_combination
-from wiseft.combine.files import mixed_header, mixture
+from wiseft.combine.files import interpolate_files, mixed_header, mixture
+from wiseft.errors import WiseftError
+from wiseft.foreign.adapters import write_scaled
 from wiseft.foreign.as_classifier import classifier_of
 from wiseft.foreign.door import Features, Given, open_model
+from wiseft.foreign.named import local_path
 from wiseft.images.decode import decode, fit
 from wiseft.models.classifier import ImageClassifier, build_classifier
-from wiseft.models.towers import floating
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.tensor_file import TENSORS_SUM, tensors_sha256
+from wiseft.thetas.tensor_views import floating
 from wiseft.thetas.theta import Theta, check_compatible, header_dict, identity, save_theta
-from wiseft.tool.merge import merge_files
+from wiseft.tool.merge import are_thetas, merge_opened, open_both
+
+log = logging.getLogger(__name__)
 
 Picture = Path | str | Image.Image
 """A file, or an image of Pillow; it is resized and cropped as the model wants it."""
@@ -116,7 +122,7 @@ def load(
         WiseftError: if the checkpoint is refused, or nothing names the classes.
     """
     given = Given(architecture, preprocessing, templates, classes, head, features)
-    opened = open_model(path, weights=weights)
+    opened = open_model(local_path(path), weights=weights)
     return Classifier(classifier_of(opened, given, "`classes`")[0], device)
 
 
@@ -161,4 +167,43 @@ def merge(
     Raises:
         WiseftError: if a checkpoint is refused, the two do not fit, or `output` exists.
     """
-    merge_files(Path(a), Path(b), alpha, Path(output), weights=weights)
+    merge_files(a, b, alpha, Path(output), weights=weights)
+
+
+def merge_files(
+    a: Path | str,
+    b: Path | str,
+    alpha: float | str,
+    output: Path,
+    device: torch.device | str = "cpu",
+    weights: str | None = None,
+    as_adapter: bool = False,
+) -> None:
+    """Write what is between two models of any form, as `wiseft.tool.merge.merge_opened` does.
+
+    Args:
+        a: a file, a folder with a configuration, or a name (`wiseft.foreign.named`).
+        b: likewise; or an adapter of PEFT for `a`, so that b is `a` with it merged.
+        alpha: in [0, 1], of at most three decimals.
+        output: a new file, or folder where `a` is one.
+        device: that mixes; two thetas of wiseft are mixed tensor by tensor on the CPU.
+        weights: the key of the weights in `.pt` files that hold several mappings of tensors.
+        as_adapter: write the adapter `b`, scaled, instead of `a` with it merged.
+
+    Raises:
+        WiseftError: if alpha is none, a checkpoint is refused, the two do not fit, or `output`
+            exists.
+    """
+    alpha = format_alpha(alpha)
+    if output.exists() or output.is_symlink():
+        raise WiseftError(f"{output} exists and is not touched; name another file or folder")
+    start, end = local_path(a), local_path(b)
+    if as_adapter:
+        write_scaled(end, open_model(start, weights=weights, also=True).checkpoint, alpha, output)
+        log.info(f"{output}: the adapter {b} for {a}, scaled to alpha {alpha}")
+        return
+    both = open_both(start, end, weights)
+    if are_thetas(*both):
+        interpolate_files(start, end, alpha, output)
+    else:
+        merge_opened(*both, alpha, output, device)

@@ -18,6 +18,7 @@ from wiseft.foreign import huggingface
 from wiseft.foreign.class_names import CLASSES, FEATURES, HEAD
 from wiseft.foreign.door import Opened, open_model
 from wiseft.foreign.formats import Checkpoint
+from wiseft.foreign.named import local_path
 from wiseft.foreign.towers import FoundTower, find_image_tower, head_name
 from wiseft.models import towers
 from wiseft.models.towers import IMAGE, TEXT
@@ -60,7 +61,7 @@ def export_theta(theta: Path, like: Path, output: Path, weights: str | None = No
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another folder")
     read = load_theta(theta)
-    opened = open_model(like, weights=weights)
+    opened = open_model(local_path(like), weights=weights)
     if opened.header is not None:
         write_beside(read, False, output.parent)
         save_theta(output, read.tensors, read.header)

@@ -14,8 +14,8 @@ from wiseft.foreign.architecture import named_architecture
 from wiseft.foreign.class_names import CLASSES, FEATURES, HEAD
 from wiseft.foreign.door import Opened, open_model
 from wiseft.foreign.formats import Checkpoint
-from wiseft.foreign.processors import CLIP_PIXELS, PROCESSORS
-from wiseft.thetas.preprocessing import Preprocessing, parse_preprocessing
+from wiseft.foreign.model_folder import PROCESSORS
+from wiseft.thetas.preprocessing import CLIP_PIXELS, Preprocessing, parse_preprocessing
 from wiseft.tool.record import Result, Sweep
 
 _CLASSIFIER = "ForImageClassification"

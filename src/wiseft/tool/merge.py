@@ -15,12 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wiseft.base.alphas import FIXED_ALPHA, format_alpha
-from wiseft.combine.files import interpolate_files
+from wiseft.base.alphas import FIXED_ALPHA
 from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError, some
 from wiseft.foreign import huggingface
-from wiseft.foreign.adapters import write_scaled
 from wiseft.foreign.configs import check_described, compare_configs, tied_names
 from wiseft.foreign.door import Opened, open_model
 from wiseft.foreign.formats import Checkpoint
@@ -28,9 +26,8 @@ from wiseft.foreign.forms import module_names
 from wiseft.foreign.processors import compare_processors
 from wiseft.foreign.tokenizer_files import compare_tokenizers
 from wiseft.foreign.wrappers import key_of
-from wiseft.models.towers import check_fit, floating
 from wiseft.thetas.tensor_file import LazyTensors, examples
-from wiseft.thetas.tensor_views import renamed
+from wiseft.thetas.tensor_views import check_fit, floating, renamed
 
 log = logging.getLogger(__name__)
 
@@ -41,17 +38,15 @@ _KEPT = 2**24
 the memory of each piece back, and asks for it anew: three times the time."""
 
 
-def merge_files(
-    a: Path,
-    b: Path,
-    alpha: float | str,
+def merge_opened(
+    like: Opened,
+    other: Opened,
+    alpha: str,
     output: Path,
     device: torch.device | str = "cpu",
-    weights: str | None = None,
-    as_adapter: bool = False,
     alphas: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Write (1 - alpha) a + alpha b in the format of `a`.
+    """Write (1 - alpha) a + alpha b in the format of `a`, which is `like`; b is `other`.
 
     The two may be in different formats of one architecture: open_clip and a CLIPModel of
     transformers, a `.pt` file and safetensors. Floating tensors are computed in fp32 and get the
@@ -59,31 +54,16 @@ def merge_files(
     counters of batches, which are those of `b`. Moving averages that both have are merged, too.
 
     Args:
-        a: a file or a folder with a configuration; or a name (`wiseft.foreign.named`).
-        b: likewise; or an adapter of PEFT for `a`, so that b is `a` with it merged.
-        alpha: three decimals in [0, 1].
+        like: of `open_both`, as is `other`; not two thetas of wiseft.
+        alpha: of three decimals, in [0, 1].
         output: a new file, or folder where `a` is one.
-        device: that mixes; two thetas of wiseft are mixed tensor by tensor on the CPU.
-        weights: the key of the weights in `.pt` files that hold several mappings of tensors.
-        as_adapter: write the adapter `b`, scaled, instead of `a` with it merged.
-        alphas: of single tensors, by their names in `a`, in place of `alpha`; not of two thetas.
+        device: that mixes.
+        alphas: of single tensors, by their names in `a`, in place of `alpha`.
 
     Raises:
-        WiseftError: if alpha is none, a checkpoint is refused, the two are of different
-            architectures (lists the tensors in which they differ), or `output` exists.
+        WiseftError: if their architectures differ (lists the tensors in which they do).
     """
-    alpha = format_alpha(alpha)
-    if output.exists() or output.is_symlink():
-        raise WiseftError(f"{output} exists and is not touched; name another file or folder")
-    if as_adapter:
-        write_scaled(b, open_model(a, weights=weights, also=True).checkpoint, alpha, output)
-        log.info(f"{output}: the adapter {b} for {a}, scaled to alpha {alpha}")
-        return
-    like, other = _opened(a, b, weights)
-    first, second = like.checkpoint, other.checkpoint
-    if are_thetas(like, other):
-        interpolate_files(like.path, other.path, alpha, output)
-        return
+    first, second, a, b = like.checkpoint, other.checkpoint, like.path, other.path
     also = {
         key: _between(each, second.also[key], alpha, device, alphas)
         for key, each in first.also.items()
@@ -103,8 +83,8 @@ def merge_files(
 
 
 def check_files(a: Path, b: Path, weights: str | None = None) -> tuple[Opened, Opened]:
-    """Return both models, opened, if `merge_files` would take them. Raises as it does."""
-    like, other = _opened(a, b, weights)
+    """Return both models, opened, if `merge_opened` would take them. Raises as it does."""
+    like, other = open_both(a, b, weights)
     if not are_thetas(like, other):
         _between(like.checkpoint, other.checkpoint, FIXED_ALPHA, "cpu", {})
     return like, other
@@ -115,8 +95,16 @@ def are_thetas(like: Opened, other: Opened) -> bool:
     return like.header is not None and other.header is not None
 
 
-def _opened(a: Path, b: Path, weights: str | None) -> tuple[Opened, Opened]:
-    """Return two models whose configurations fit."""
+def open_both(a: Path, b: Path, weights: str | None) -> tuple[Opened, Opened]:
+    """Return two models whose configurations fit.
+
+    Args:
+        b: may be an adapter of PEFT for `a`; then it is `a` with it merged.
+        weights: the key of the weights in `.pt` files that hold several mappings of tensors.
+
+    Raises:
+        WiseftError: if a checkpoint is refused, or their configurations differ.
+    """
     like = open_model(a, weights=weights, also=True)
     other = open_model(b, like, weights, also=True)
     first, second = like.checkpoint, other.checkpoint

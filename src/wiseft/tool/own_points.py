@@ -21,6 +21,7 @@ from wiseft.base.alphas import format_alpha
 from wiseft.base.io import require_space, sha256_file, sha256_json
 from wiseft.base.messages import quiet
 from wiseft.base.temporary import temporary_folder
+from wiseft.combine.files import interpolate_files
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.foreign.adapters import files_of, is_adapter
 from wiseft.foreign.configs import tied_names
@@ -28,14 +29,14 @@ from wiseft.foreign.door import Opened
 from wiseft.foreign.formats import Checkpoint
 from wiseft.foreign.named import local_path
 from wiseft.models.runtime import start_torch
-from wiseft.models.towers import floating
 from wiseft.tabulate.predictions import ENDS
 from wiseft.tabulate.reported import RESULTS
 from wiseft.tabulate.schema import read, write_parquet
 from wiseft.thetas.tensor_file import examples
+from wiseft.thetas.tensor_views import floating
 from wiseft.tool.claim import WORK, check_claim
 from wiseft.tool.command import Command, ended_by_sigterm, run
-from wiseft.tool.merge import are_thetas, check_files, merge_files
+from wiseft.tool.merge import are_thetas, check_files, merge_opened, open_both
 from wiseft.tool.own_plan import shown, split_point, tensors_of
 from wiseft.tool.own_readers import read_results
 from wiseft.tool.own_results import frame_of_lines, json_object
@@ -159,13 +160,17 @@ class Points:
         size = sum(file.stat().st_size for file in files if file.is_file())
         require_space(folder, size, f"the model at alpha {shown(point)}")
         alpha, alphas = self._alphas(point)
-        if not is_adapter(second) and not are_thetas(*self.opened):
+        to = folder / own.name
+        if are_thetas(*self.opened):
+            interpolate_files(first, second, alpha, to)
+            return to
+        if not is_adapter(second):
             first, second, alpha = second, first, _turned(alpha)
             alphas = {name: _turned(each) for name, each in alphas.items()}
-        to = folder / own.name
         with quiet():
-            merge_files(first, second, alpha, to, weights=self.weights, alphas=alphas)
-        return folder / own.name
+            both = open_both(first, second, self.weights)
+            merge_opened(*both, alpha, to, alphas=alphas)
+        return to
 
     def _model(self, point: str, folder: Path) -> Path:
         """Return an end itself, in F's format if it has another; else the model in between."""

@@ -20,8 +20,8 @@ from wiseft.errors import WiseftError
 from wiseft.tabulate.few_evaluations import unseen
 from wiseft.tabulate.predictions import ENDS
 from wiseft.tabulate.reported import check_alike, chosen, known_n, of_set, reported, score_of
+from wiseft.tabulate.run_tables import RunTables, run_tables
 from wiseft.tabulate.schema import ALL
-from wiseft.tabulate.stage import Tables, tables_of
 from wiseft.tool.claim import INPUTS, WORK, claimed
 from wiseft.tool.concluding import accuracies, end_of, run_of, table_choices, table_settings
 from wiseft.tool.flips import PREDICTION, section
@@ -188,7 +188,7 @@ def sweep_with(
         return _conclude(points, alone, roles, (output, inputs), given, seed, notes)
 
 
-def _tables(results: _Results, roles: Roles, seed: int, fixed: float) -> Tables:
+def _tables(results: _Results, roles: Roles, seed: int, fixed: float) -> RunTables:
     """Return all tables of what was reported; `fixed` is compared with both ends."""
     read = reported(results, run_of("end-to-end", seed))
     sets = roles.sets({at: f[ENDS[0]] for at, f in results.items()})
@@ -196,7 +196,7 @@ def _tables(results: _Results, roles: Roles, seed: int, fixed: float) -> Tables:
     metric = read.metrics.set_index("dataset")["metric"]
     average = metric[metric.index.isin(roles.shifts)].nunique() == 1
     grid = list(results[REFERENCE, TEST])
-    return tables_of("sweep", table_settings(sets, grid, seed, fixed, average=average), read)
+    return run_tables(table_settings(sets, grid, seed, fixed, average=average), read)
 
 
 def _parts(

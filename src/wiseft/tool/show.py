@@ -13,14 +13,12 @@ import pandas as pd
 
 from wiseft.base.alphas import format_alpha
 from wiseft.base.io import write_json, write_text
-from wiseft.base.provenance import upgrades
 from wiseft.base.templates import aligned, filled
 from wiseft.figures.page import PageSettings, build_page
 from wiseft.figures.page.content import part, percent_interval
 from wiseft.figures.registry import make_figure
-from wiseft.tabulate.reported import TURNED
-from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, read, write_csv, write_parquet
-from wiseft.tabulate.schema import TABLE as COLUMNS
+from wiseft.tabulate import schema
+from wiseft.tabulate.inputs import upgrades
 from wiseft.tool.loading_lines import loading_example
 from wiseft.tool.record import (
     FIXED,
@@ -41,7 +39,7 @@ from wiseft.tool.record import (
 CURVE, KINDS = "curve", ("png", "pdf", "svg")
 GAINS = "gains.csv"
 """Paired differences of the recommended alpha to both ends."""
-_MAIN = f"{AVERAGE_PREFIX}shifts"
+_MAIN = f"{schema.AVERAGE_PREFIX}shifts"
 
 
 def write_files(
@@ -54,11 +52,12 @@ def write_files(
         comparisons: of the recommended alpha with both ends.
         flips: what the page says of images that are right at one alpha and not another.
     """
-    write_parquet(folder / f"{TABLE}.parquet", table, COLUMNS)
-    write_csv(folder / f"{TABLE}.csv", table, COLUMNS)
+    schema.write_parquet(folder / f"{TABLE}.parquet", table, schema.TABLE)
+    schema.write_csv(folder / f"{TABLE}.csv", table, schema.TABLE)
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     write_json(folder / f"{TABLE}.json", rows)
-    write_csv(folder / GAINS, comparisons[comparisons["seed"] != ALL], COMPARISONS)
+    gains = comparisons[comparisons["seed"] != schema.ALL]
+    schema.write_csv(folder / GAINS, gains, schema.COMPARISONS)
     shown = _shown(table)[1:] if _has_chart(table) else []
     draw = "alphas"
     options: dict[str, Any] = {"marks": record.choices}
@@ -133,7 +132,7 @@ def _retained(table: pd.DataFrame, kept: str, alpha: float) -> str:
 
 def is_shares(table: pd.DataFrame) -> bool:
     """Whether all values are shares, which are shown in percent."""
-    turned = table["metric"].str.startswith(TURNED).any()
+    turned = table["metric"].str.startswith(schema.TURNED).any()
     return bool(table["value"].between(0, 1).all()) and not turned
 
 
@@ -179,7 +178,7 @@ def summary(result: Result) -> str:
     for name, alpha in record.unlabelled.items():
         lines.append(f"most certain on {name}, without labels: alpha {alpha:g}")
     lines += ["", _verdict(record.recommended, "alpha")]
-    lines += _gains(read(result.folder / GAINS, COMPARISONS, "gains"), titles, shares)
+    lines += _gains(schema.read(result.folder / GAINS, schema.COMPARISONS, "gains"), titles, shares)
     lines += ["", f"page:  {result.page}", f"model: {result.model_path}; to load it:", ""]
     return "\n".join([*lines, *(f"    {x}" for x in loading_example(result).splitlines())])
 
@@ -276,7 +275,7 @@ def _page(
         details=_details(record),
         says=verdict if found.unsure else "",
         reference=REFERENCE,
-        datasets=[name for name in shown if not name.startswith(AVERAGE_PREFIX)],
+        datasets=[name for name in shown if not name.startswith(schema.AVERAGE_PREFIX)],
         averages=["shifts"] if _MAIN in shown else [],
         titles=_titles(record),
         samples="samples" if record.evaluate else "images",

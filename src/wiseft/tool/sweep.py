@@ -16,7 +16,7 @@ from wiseft.base.alphas import FIXED_ALPHA, format_alpha, parse_alphas
 from wiseft.base.io import atomic_path, sha256_file, sha256_json, write_json
 from wiseft.base.messages import quiet
 from wiseft.base.progress import Meter
-from wiseft.base.provenance import evaluated_with, git_commit, versions
+from wiseft.base.provenance import git_commit, versions
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.recipe_settings import Recipe, checked_recipe
 from wiseft.errors import WiseftError
@@ -31,8 +31,9 @@ from wiseft.foreign.folder_classes import require_names
 from wiseft.foreign.named import local_path
 from wiseft.foreign.twins import twins_of
 from wiseft.models.runtime import start_torch
+from wiseft.tabulate.inputs import evaluated_with, read_inputs
+from wiseft.tabulate.run_tables import RunTables, run_tables
 from wiseft.tabulate.selection import best_alpha
-from wiseft.tabulate.stage import Tables, tabulate
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.theta import load_theta, read_header
 from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of
@@ -269,12 +270,14 @@ class _Measured:
         """The tidy table of the labelled folders."""
         return self.tabulate(float(FIXED_ALPHA)).table
 
-    def tabulate(self, fixed: float) -> Tables:
+    def tabulate(self, fixed: float) -> RunTables:
         """Return the tables of the labelled folders, with comparisons of an alpha to the ends."""
         labelled = [each.name for each in self.sets if each.labelled]
         settings = table_settings(self.sets, self.grid, self.seed, fixed)
         files = [self.metrics[name] for name in labelled]
-        return tabulate("sweep", settings, files, [f.with_name(PREDICTIONS) for f in files])
+        return run_tables(
+            settings, read_inputs(files, [f.with_name(PREDICTIONS) for f in files], settings)
+        )
 
     def confidences(self) -> dict[str, pd.Series]:
         """Return the mean confidence on the test images of each shift, by alpha."""

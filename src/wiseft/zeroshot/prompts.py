@@ -8,7 +8,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from wiseft.base.loading import parse_settings
 from wiseft.base.typed import distinct
 
 TEMPLATES = ("a photo of a {c}.",)
@@ -33,20 +32,6 @@ def checked_template(template: str) -> str:
 _SLOT = re.compile("|".join(re.escape(slot) for slot in SLOTS))
 Template = Annotated[str, AfterValidator(checked_template)]
 Templates = Annotated[list[Template], Field(min_length=1), AfterValidator(distinct)]
-
-
-def parse_templates(text: str, option: str = "--prompts") -> list[str]:
-    """Return the templates of a JSON list, e.g. `["a photo of the number {c}"]`.
-
-    Args:
-        text: the list itself, or `@` and the name of a file that holds it.
-        option: where it was given, for messages.
-
-    Raises:
-        WiseftError: if the text is not a JSON list of different strings that each hold `{c}` or
-            `{a_c}`, or the file is missing.
-    """
-    return parse_settings(Templates, text, option)
 
 
 def fill_templates(

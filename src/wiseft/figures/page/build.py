@@ -15,11 +15,12 @@ from typing import Any
 import pandas as pd
 from pydantic import Field
 
+from wiseft.base.alphas import FIXED_ALPHA
 from wiseft.base.rehearsal import noted, titled
 from wiseft.base.templates import filled
 from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
-from wiseft.figures.labels import links_beside, name_of
+from wiseft.figures.labels import links_beside, name_of, panel_title
 from wiseft.figures.page.chart import COLUMNS, COLUMNS_SIGNAL, charts
 from wiseft.figures.page.content import (
     Line,
@@ -27,15 +28,12 @@ from wiseft.figures.page.content import (
     lines_of,
     models_of,
     over_settings,
-    panel_title,
     part,
     records,
     table_data,
 )
-from wiseft.figures.select import FIXED_ALPHA
-from wiseft.figures.series import MEASURED, PUBLISHED
 from wiseft.tabulate.models import FEWEST_MODELS
-from wiseft.tabulate.schema import AVERAGE_PREFIX
+from wiseft.tabulate.schema import AVERAGE_PREFIX, MEASURED, PUBLISHED
 
 
 class PageSettings(Entry):
@@ -166,7 +164,7 @@ def _start(
     by_model = {name: [line for line in lines if line.model == name] for name in models}
     model = max(models, key=lambda name: len(set().union(*(one.values for one in by_model[name]))))
     alphas = pd.concat([line.values[reference]["alpha"] for line in by_model[model]])
-    wanted = FIXED_ALPHA if recommended is None else recommended
+    wanted = float(FIXED_ALPHA) if recommended is None else recommended
     return model, wanted if wanted in alphas.to_numpy() else float(alphas.min())
 
 

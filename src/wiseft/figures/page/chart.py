@@ -16,9 +16,9 @@ from typing import Any
 
 from scipy.special import expit, logit
 
-from wiseft.figures.axes import logit_ticks
+from wiseft.figures.labels import logit_ticks
 from wiseft.figures.page.content import FARTHEST, Line, part
-from wiseft.figures.series import MEASURED, PUBLISHED
+from wiseft.tabulate.schema import MEASURED, PUBLISHED
 
 COLUMNS, TICKS = 3, 6
 COLUMNS_SIGNAL = "columns"

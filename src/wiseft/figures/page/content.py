@@ -12,23 +12,23 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from wiseft.base.names import SEARCHES
+from wiseft.base.alphas import FIXED_ALPHA
+from wiseft.base.names import BASELINE_METHOD, SEARCHES
 from wiseft.base.templates import signed
 from wiseft.errors import WiseftError
-from wiseft.figures.labels import name_of
-from wiseft.figures.select import (
-    FIXED_ALPHA,
-    SEPARATOR,
+from wiseft.figures.labels import FEW, SEPARATOR, name_of, panel_title, variant_names
+from wiseft.figures.style import FAMILIES, METHODS, SPARE, title
+from wiseft.tabulate.intervals import with_intervals
+from wiseft.tabulate.models import (
     VALUES,
     each_run,
     mean_over_runs,
-    variant_names,
+    of_models,
+    of_runs,
+    prediction_interval,
+    without_seed,
 )
-from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
-from wiseft.figures.style import FAMILIES, METHODS, SPARE, title
-from wiseft.tabulate.models import of_models, of_runs, prediction_interval, without_seed
-from wiseft.tabulate.robustness import BASELINE_METHOD
-from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX
+from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, MEASURED, PUBLISHED
 
 KEY = ["source", "model", "method", "variant"]
 """Tells lines apart."""
@@ -339,7 +339,7 @@ def over_settings(
         for name in (shift, reference)
     )
     return [
-        f"α = {FIXED_ALPHA:g}: {gained} points {_where(shift, titles)}, for {paid} on "
+        f"α = {float(FIXED_ALPHA):g}: {gained} points {_where(shift, titles)}, for {paid} on "
         f"{name_of(reference, titles)}, compared with the fine-tuned model, over the {n} settings "
         "that held-out images admit."
     ]
@@ -385,12 +385,6 @@ def _difference(
     else:
         low = high = points
     return (1 if low > 0 else -1 if high < 0 else 0), text
-
-
-def panel_title(dataset: str, titles: dict[str, str]) -> str:
-    """Return a dataset's name as readers know it; of an average, that it is one."""
-    average = "Average of " if dataset.startswith(AVERAGE_PREFIX) else ""
-    return average + name_of(dataset, titles)
 
 
 def _kind(dataset: str, reference: str) -> str:

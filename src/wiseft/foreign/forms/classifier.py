@@ -10,7 +10,8 @@ from torch import Tensor
 
 from wiseft.foreign import processors
 from wiseft.foreign.forms import Described
-from wiseft.models.towers import floating, transformers_models
+from wiseft.models.towers import transformers_models
+from wiseft.thetas.tensor_views import floating
 
 
 def describe(config: Mapping[str, Any], files: Mapping[str, Path], where: str) -> Described:

@@ -12,6 +12,7 @@ from wiseft.errors import WiseftError
 from wiseft.foreign import processors
 from wiseft.foreign.forms import Described
 from wiseft.foreign.forms.open_clip import with_tokenizer
+from wiseft.thetas.preprocessing import CLIP_PIXELS
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def describe(config: Mapping[str, Any], files: Mapping[str, Path], where: str) -
     if said := processors.preprocessing_in(files):
         return architecture, said
     log.info("note: there is no preprocessor_config.json; images are prepared as for OpenAI's CLIP")
-    return architecture, dict(processors.CLIP_PIXELS)
+    return architecture, dict(CLIP_PIXELS)
 
 
 def architecture_of(config: Mapping[str, Any]) -> dict[str, Any]:

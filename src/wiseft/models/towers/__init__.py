@@ -7,8 +7,9 @@ into modules, and says how the names of its image tower begin, in weights and in
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple, cast
@@ -16,10 +17,10 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from wiseft.errors import WiseftError, some
-from wiseft.models.towers.building import explained as explained
-from wiseft.models.towers.building import for_weights as for_weights
-from wiseft.models.towers.building import seeded as seeded
+from wiseft.errors import WiseftError
+from wiseft.models.building import explained as explained
+from wiseft.models.building import for_weights as for_weights
+from wiseft.thetas.tensor_views import check_fit, floating
 
 IMAGE, TEXT = "image.", "text."
 """What the names of the towers' tensors begin with in a theta."""
@@ -270,9 +271,13 @@ def of_family(name: str) -> ModuleType:
     return import_module(f"wiseft.models.towers.{name}_models")
 
 
-def floating(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the floating tensors."""
-    return {key: value for key, value in tensors.items() if value.is_floating_point()}
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Draw random numbers from `seed` and leave the global random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
 
 
 def prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -284,28 +289,3 @@ def prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors with a prefix before their names."""
     return {prefix + key: value for key, value in tensors.items()}
-
-
-def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str) -> None:
-    """Check that tensors are those of an architecture, by name and shape.
-
-    Raises:
-        WiseftError: with the names that are missing, unexpected and of another shape.
-    """
-    problems = []
-    if missing := sorted(expected.keys() - given.keys()):
-        problems.append(f"  {len(missing)} missing: {some(missing, 8)}")
-    if unexpected := sorted(given.keys() - expected.keys()):
-        problems.append(f"  {len(unexpected)} unexpected: {some(unexpected, 8)}")
-    misshapen = [
-        f"{key} (expected {tuple(expected[key].shape)}, found {tuple(given[key].shape)})"
-        for key in sorted(expected.keys() & given.keys())
-        if expected[key].shape != given[key].shape
-    ]
-    if misshapen:
-        problems.append(f"  {len(misshapen)} of another shape: {some(misshapen, 8)}")
-    if problems:
-        raise WiseftError(
-            f"{where} does not fit the architecture:\n" + "\n".join(problems) + "\n"
-            "Give the architecture that the checkpoint was made with, or its own checkpoint."
-        )

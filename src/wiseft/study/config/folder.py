@@ -12,12 +12,12 @@ from pydantic import BaseModel
 from wiseft.base.loading import load_entry
 from wiseft.base.typed import LIMIT_SUFFIX_PATTERN, SEED_SUFFIX_PATTERN
 from wiseft.base.validation import suggest
-from wiseft.combine.recipe_settings import MergedModel
 from wiseft.errors import WiseftError
 from wiseft.study.config.datasets import DatasetEntry
 from wiseft.study.config.entries import ModelEntry, PackageEntry, Packages, PromptsEntry
 from wiseft.study.config.experiment import ExperimentEntry
 from wiseft.study.config.methods import FinetuneSettings, IndependentModel, MethodEntry
+from wiseft.study.config.training_parts import MergedModel
 
 E = TypeVar("E", bound=BaseModel)
 

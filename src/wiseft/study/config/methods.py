@@ -10,13 +10,13 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 from wiseft.base import plugins
 from wiseft.base.typed import Beta, Count, Entry, Fraction, Name, NonNegative, Positive
 from wiseft.base.validation import validate
-from wiseft.combine.recipe_settings import MergedModel
 from wiseft.errors import WiseftError
 from wiseft.study.config.training_parts import (
     EarlyStopping,
     LinearProbe,
     Lipsum,
     Lora,
+    MergedModel,
     MovingAverage,
     ObjectiveOptions,
     Search,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from wiseft.base.typed import Count, Entry, Name, Positive
+from wiseft.base.typed import Count, Entry, Name, Positive, Seeds
+from wiseft.combine.recipe_settings import Recipe, checked_recipe
+from wiseft.errors import WiseftError
 
 
 class ObjectiveOptions(Entry):
@@ -94,3 +96,28 @@ class Search(Entry):
     max_epochs: Count | None = None
     """Also draw the number of epochs, from 1 to this one, as for few samples per class. null: use
     `epochs`."""
+
+
+class MergedModel(Entry):
+    """A model that a recipe of `wiseft combine` makes from fine-tuned ones, without training."""
+
+    of: str = Field(min_length=1)
+    """Method that trains these models. They need not be runs of the experiment."""
+    seeds: Seeds | None = None
+    """Seeds of these models. They are merged into one model; the experiment gives it one seed.
+    null: each run combines the model of its own seed."""
+    recipe: dict[str, Any]
+    """The recipe: `kind` and the options of that recipe. If it starts from the zero-shot model,
+    that model is the first theta."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        try:
+            self.checked()
+        except WiseftError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def checked(self) -> Recipe:
+        """Return the recipe. Raises WiseftError if it can't be followed with these models."""
+        return checked_recipe(self.recipe, len(self.seeds or [0]))

@@ -12,8 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from wiseft.figures.axes import panel_grid
-from wiseft.figures.select import curve, grid_rows, mean_over_runs, methods_of
+from wiseft.figures.select import curve, grid_rows, methods_of
 from wiseft.figures.style import GREY, Style
+from wiseft.tabulate.models import mean_over_runs
 
 
 def draw(

@@ -20,8 +20,9 @@ from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import panel_grid
 from wiseft.figures.legend import place_legend
-from wiseft.figures.select import RUN, matching, rows
+from wiseft.figures.select import matching, rows
 from wiseft.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, Style
+from wiseft.tabulate.models import RUN
 
 FILLS = ((BLUE, ""), (ORANGE, "////"), (GREEN, "...."), (GREY, "xxxx"), (PURPLE, "----"))
 """Colour and hatching of the series in their order."""

@@ -16,11 +16,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from wiseft.errors import WiseftError
-from wiseft.figures.labels import short_number
+from wiseft.figures.axes import short_number
 from wiseft.figures.legend import place_legend
 from wiseft.figures.marks import legend_line
-from wiseft.figures.select import FIXED_ALPHA, curve, grid_rows, mean_over_runs, rows
+from wiseft.figures.select import FIXED_ALPHA, curve, grid_rows, rows
 from wiseft.figures.style import BLACK, GREY, SCALE, Look, Style
+from wiseft.tabulate.models import mean_over_runs
 
 Base = Literal["zero-shot", "fine-tuned", "better"]
 AGAINST: dict[Base, str] = {

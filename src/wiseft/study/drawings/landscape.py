@@ -22,23 +22,24 @@ from matplotlib.lines import Line2D
 
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import percent_axis
+from wiseft.figures.labels import FEW
 from wiseft.figures.legend import FIXED, SMALL, fitting_legend, together
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import (
     FIXED_ALPHA,
     by_line,
     curve,
-    each_run,
     grid_rows,
     has_output_space,
     lines_to_draw,
-    mean_over_runs,
     reference_of,
     rows,
     shifts_of,
 )
-from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
 from wiseft.figures.style import BLACK, DASHDOT, DOTTED, FADED_LINE, GREY, OUTPUT_SPACE, Look, Style
+from wiseft.tabulate.intervals import with_intervals
+from wiseft.tabulate.models import each_run, mean_over_runs
+from wiseft.tabulate.schema import MEASURED, PUBLISHED
 
 CHORD = Look("chord between the ends", GREY, "", "-")
 BETTER_END = Look("better end", BLACK, "", DASHDOT)

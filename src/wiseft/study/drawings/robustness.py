@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from wiseft.base.names import BASELINE_METHOD
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import IDENTITY, accuracy_axes, draw_fit, draw_identity, logit_limits
 from wiseft.figures.legend import FIXED, TUNED, fitting_legend, together
@@ -33,18 +34,12 @@ from wiseft.figures.select import (
     grid_rows,
     has_output_space,
     lines_to_draw,
-    mean_over_runs,
     paired_curve,
     reference_of,
 )
 from wiseft.figures.style import AUGMENTED, FROM_SCRATCH, GREY, OUTPUT_SPACE, ZERO_SHOT, Look, Style
-from wiseft.tabulate.robustness import (
-    BASELINE_METHOD,
-    BaselineFit,
-    average_name,
-    baseline_fit,
-    baseline_points,
-)
+from wiseft.tabulate.models import mean_over_runs
+from wiseft.tabulate.robustness import BaselineFit, average_name, baseline_fit, baseline_points
 
 
 @dataclass(frozen=True)

@@ -26,23 +26,23 @@ from pydantic import Field
 from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits, panel_grid
-from wiseft.figures.labels import axis_label
 from wiseft.figures.legend import Keys, place_legend
 from wiseft.figures.marks import draw_curve, draw_interval, draw_star, plot
 from wiseft.figures.notes import Arrow, Robustness, draw_arrow, draw_robustness, draw_tags
-from wiseft.figures.select import mean_over_runs
 from wiseft.figures.series import (
-    MEASURED,
     Drawn,
     Family,
     Quantity,
     Series,
+    axis_label,
     paired,
     quantity,
     sources_of,
 )
 from wiseft.figures.style import FADED_LINE, FAMILIES, GREY, FamilyName, Look, Style
 from wiseft.study.paper.other_models import FITTED, draw_families, families_of, visible
+from wiseft.tabulate.models import mean_over_runs
+from wiseft.tabulate.schema import MEASURED
 
 Limits = tuple[float, float]
 TICKS_AN_INCH = 2.9

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from wiseft.errors import WiseftError
-from wiseft.figures.axes import panel_grid
-from wiseft.figures.labels import short_number
+from wiseft.figures.axes import panel_grid, short_number
 from wiseft.figures.marks import legend_line
-from wiseft.figures.select import grid_rows, mean_over_runs, paired_curve, reference_of, rows
+from wiseft.figures.select import grid_rows, paired_curve, reference_of, rows
 from wiseft.figures.style import BLUE, GREEN, GREY, VERMILLION, Look, Style
+from wiseft.tabulate.models import mean_over_runs
 from wiseft.tabulate.robustness import average_name
 
 METHOD, AVERAGE = "linear-classifier", "shifts"

@@ -17,6 +17,7 @@ from wiseft.base.io import check_writable
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.adapters import digest_of
 from wiseft.foreign.door import Opened, open_model
+from wiseft.foreign.named import local_path
 from wiseft.foreign.towers import (
     FoundTower,
     find_image_tower,
@@ -60,7 +61,7 @@ def import_theta_1(
             missing, unexpected and of another shape), there is no head, or a file can't be written.
     """
     check_writable(output)
-    start, opened = load_theta(theta_0), open_model(file)
+    start, opened = load_theta(theta_0), open_model(local_path(file))
     expected = towers.prefixed(start.tensors, towers.IMAGE)
     checkpoint = find_image_tower(opened.checkpoint, start.header.architecture, expected)
     shape = tuple(start.tensors["head.weight"].shape)
@@ -107,7 +108,7 @@ def import_theta_0(
         WiseftError: as `import_theta_1`.
     """
     check_writable(output)
-    names, opened = open_manifest(manifest).class_names, open_model(file)
+    names, opened = open_manifest(manifest).class_names, open_model(local_path(file))
     expected = image_tower_of(architecture, opened.tensors)
     checkpoint = find_image_tower(opened.checkpoint, architecture, expected)
     shape = (len(names), towers.embed_dim(architecture))

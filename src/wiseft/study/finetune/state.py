@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from wiseft.errors import WiseftError
 from wiseft.models.batch_size import BatchSize
 from wiseft.models.precision import Arithmetic
-from wiseft.models.towers import floating, prefixed, with_prefix
+from wiseft.models.towers import prefixed, with_prefix
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.config.training_parts import EarlyStopping, MovingAverage
 from wiseft.study.finetune.parallel import Team
 from wiseft.thetas.resume_state import Checkpoints, load_optimiser, optimiser_tensors
+from wiseft.thetas.tensor_views import floating
 
 log = logging.getLogger(__name__)
 

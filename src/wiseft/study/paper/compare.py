@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from wiseft.base.io import read_object
+from wiseft.base.names import BASELINE_METHOD
 from wiseft.base.templates import aligned
 from wiseft.errors import WiseftError
 from wiseft.figures.select import FIXED_ALPHA, reference_of
@@ -31,7 +32,7 @@ from wiseft.study.config import ExperimentEntry, paths
 from wiseft.study.paper.headline import POINTS, averages_of, sweep_of, targets_of
 from wiseft.tabulate.intervals import LEVEL
 from wiseft.tabulate.models import FEWEST_MODELS, prediction_interval, without_seed
-from wiseft.tabulate.robustness import BASELINE_METHOD, average_name
+from wiseft.tabulate.robustness import average_name
 from wiseft.tabulate.schema import ROUNDING, read_table
 from wiseft.thetas.damage import check_sum
 

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from wiseft.base.names import BASELINE_METHOD
 from wiseft.study.paper.published import CLASS_VIEWS, STANDARD, line_kinds, model_line
 from wiseft.study.published.testbed import lines
 from wiseft.tabulate.models import over_models
-from wiseft.tabulate.robustness import BASELINE_METHOD, BaselineFit, average_name, baseline_fit
+from wiseft.tabulate.robustness import BaselineFit, average_name, baseline_fit
 from wiseft.tabulate.schema import EFFECTIVE, conform, frame_of
 from wiseft.tabulate.settings import TabulateSettings
 

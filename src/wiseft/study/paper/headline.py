@@ -8,31 +8,37 @@ from typing import NamedTuple
 import pandas as pd
 
 from wiseft.base.alphas import format_alpha
+from wiseft.base.metrics import ALL_FRAMES, MACRO_F1, WORST_GROUP
 from wiseft.base.templates import percent
-from wiseft.figures.labels import METRICS
+from wiseft.figures.labels import SEPARATOR
 from wiseft.figures.select import (
     FIXED_ALPHA,
-    SEPARATOR,
-    VALUES,
     by_line,
     curve,
-    each_run,
     grid_rows,
     in_one_space,
     line_names,
     methods_of,
     reference_of,
 )
-from wiseft.tabulate.models import FEWEST_MODELS, of_models, prediction_interval
+from wiseft.tabulate.models import FEWEST_MODELS, VALUES, each_run, of_models, prediction_interval
 from wiseft.tabulate.robustness import average_name
-from wiseft.tabulate.roles import by_role
+from wiseft.tabulate.roles import renamed
 from wiseft.tabulate.schema import AVERAGE_PREFIX
-from wiseft.tabulate.settings import own_shift
+from wiseft.tabulate.settings import own_shift, split_roles
 from wiseft.tabulate.table import MEAN
+
+WITHOUT_LABELS = ["unlabelled", "dawin"]
+"""Choices that are made of what is reported alone, so that they tell what that is."""
 
 POINTS = {"zero-shot": 0.0, f"α = {FIXED_ALPHA}": FIXED_ALPHA, "fine-tuned": 1.0}
 DEFAULT_AVERAGES = ("shifts", "natural")
-_METRICS = METRICS | {MEAN: "mean of metrics"}
+_METRICS = {
+    WORST_GROUP: "worst-group accuracy",
+    MACRO_F1: "macro F1",
+    ALL_FRAMES: "all frames right",
+    MEAN: "mean of metrics",
+}
 
 
 class Cell(NamedTuple):
@@ -219,3 +225,20 @@ def _baselines_text(grid: pd.DataFrame, targets: dict[str, str]) -> str:
         values = [f"{label} {100 * means[variant, d]:.1f}" for label, d in targets.items()]
         lines.append(f"{variant or 'default'}: {', '.join(values)}")
     return "\n".join(lines)
+
+
+def by_role(table: pd.DataFrame, test_split: str = "test") -> tuple[pd.DataFrame, str]:
+    """Return a tidy table by roles, and the reference's split in distribution; empty: the test one.
+
+    The reference's own shift has rows of its primary view alone, under the reference's view.
+    """
+    mine = table[table["dataset"] == table["reference"]]
+    mine = mine[mine["selection"].isin(WITHOUT_LABELS)]
+    near, far = (mine[(mine["split"] == test_split) == is_test] for is_test in (False, True))
+    if near.empty or far.empty:
+        return table, ""
+    reference, split, view = near[["dataset", "split", "view"]].iloc[0]
+    rows = renamed(table, split_roles(reference, split, test_split))
+    shift = rows["dataset"] == own_shift(reference, test_split)
+    rows = rows[~shift | (rows["view"] == far["view"].iloc[0])]
+    return rows.assign(view=rows["view"].mask(shift, view)), str(split)

@@ -14,9 +14,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from wiseft.figures.axes import draw_fit
-from wiseft.figures.series import MEASURED, Family, Quantity
+from wiseft.figures.series import Family, Quantity
 from wiseft.study.paper.published import line_kinds, model_line, model_points, other_source
 from wiseft.tabulate.robustness import BaselineFit, fit_points
+from wiseft.tabulate.schema import MEASURED
 
 FITTED = ("standard", "zero-shot")
 """Families that a line goes through. The others are drawn and never fitted (Taori et al. 2020)."""

@@ -8,15 +8,16 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from wiseft.base.provenance import LIBRARIES, git_commit, upgrades, versions
+from wiseft.base.provenance import LIBRARIES, git_commit, versions
 from wiseft.base.rehearsal import noted
 from wiseft.base.templates import filled
 from wiseft.figures.labels import links_beside
-from wiseft.figures.series import MEASURED
 from wiseft.study.config.paths import metrics_path
 from wiseft.study.published.addresses import ZERO_SHOT
 from wiseft.study.published.successors import SECOND_HAND, SUCCESSORS
 from wiseft.study.published.testbed import CLIP_EXPERIMENT, EXPERIMENT
+from wiseft.tabulate.inputs import upgrades
+from wiseft.tabulate.schema import MEASURED
 
 TOOLS = ("pandas", "scipy", "matplotlib", "vl-convert-python", "snakemake")
 """Libraries that tables and figures are made with, beside those of the numbers."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from wiseft.base.names import BASELINE_METHOD
 from wiseft.base.templates import percent, plain, points, render
 from wiseft.figures.labels import result_name
 from wiseft.figures.select import (
@@ -25,11 +26,9 @@ from wiseft.figures.select import (
     methods_of,
 )
 from wiseft.figures.style import title
-from wiseft.study.paper.headline import POINTS, Cell, cell, targets_of
+from wiseft.study.paper.headline import POINTS, Cell, by_role, cell, targets_of
 from wiseft.tabulate.intervals import TOO_FEW
 from wiseft.tabulate.models import FEWEST_MODELS, of_models, of_runs, prediction_interval
-from wiseft.tabulate.robustness import BASELINE_METHOD
-from wiseft.tabulate.roles import by_role
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, CHOSEN, TUNING, TWO_WAY, frame_of
 from wiseft.tabulate.settings import TabulateSettings
 

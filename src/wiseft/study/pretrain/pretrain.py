@@ -26,13 +26,14 @@ from torch.nn import functional
 from wiseft.base.io import atomic_path
 from wiseft.base.progress import Progress
 from wiseft.errors import WiseftError
-from wiseft.models.towers import floating, prefixed, with_prefix
+from wiseft.models.towers import prefixed, with_prefix
 from wiseft.models.towers.open_clip_models import open_clip_model
 from wiseft.study.config import PretrainSettings
 from wiseft.study.pretrain.glyphs import PEN_FAMILY, Glyphs
 from wiseft.study.pretrain.icons import TEMPLATES, Icons
 from wiseft.study.pretrain.style import CaptionTable, style
 from wiseft.thetas.resume_state import Checkpoints, load_optimiser, optimiser_tensors
+from wiseft.thetas.tensor_views import floating
 
 log = logging.getLogger(__name__)
 

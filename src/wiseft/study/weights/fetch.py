@@ -22,8 +22,8 @@ from wiseft.foreign.door import open_model
 from wiseft.foreign.formats import CONFIGS, Checkpoint
 from wiseft.foreign.forms import described
 from wiseft.foreign.forms.open_clip import pack_tokenizer
+from wiseft.foreign.model_folder import PROCESSORS
 from wiseft.foreign.named import HUB, text_revision
-from wiseft.foreign.processors import PROCESSORS
 from wiseft.foreign.towers import family_tensors
 from wiseft.models import towers
 from wiseft.models.towers import tokenizers
@@ -34,6 +34,7 @@ from wiseft.study.weights import hub
 from wiseft.study.weights.pins import hold
 from wiseft.study.weights.sources import ALIGN, TRANSFORMERS, Source
 from wiseft.thetas.preprocessing import Preprocessing, parse_preprocessing
+from wiseft.thetas.tensor_views import floating
 from wiseft.thetas.theta import check_finite, identity, load_weights, save_weights
 
 log = logging.getLogger(__name__)
@@ -210,7 +211,7 @@ def _in_order(checkpoint: Checkpoint, architecture: Mapping[str, Any]) -> Checkp
         WiseftError: if there are more or fewer, or one has another shape or is of another kind
             (weight, bias, mean, variance) than that in its place; names the first.
     """
-    own = towers.floating(checkpoint.tensors)
+    own = floating(checkpoint.tensors)
     expected = towers.build(architecture, seed=0).tensors()
     pairs = zip(own.items(), expected.items(), strict=False)
     for (name, tensor), (wanted, like) in pairs:

@@ -24,15 +24,6 @@ _DRAWS = {"uniform_", "normal_", "trunc_normal_", "erfinv_"}
 _DRAWS |= {f"{name}_{draw}" for name in ("kaiming", "xavier") for draw in ("uniform_", "normal_")}
 
 
-@contextlib.contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Draw random numbers from `seed` and leave the global random state as it was."""
-    with torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield
-
-
 class _NothingDrawn(TorchFunctionMode):
     """Leaves fresh parameters unwritten, which weights take the place of: to draw those of a
     ViT-B-32 takes a second.
