@@ -114,8 +114,8 @@ test-remotes: $(STAMP) ## test DVC remotes of S3 and SSH against servers on this
 	@$(BIN)/python -m pytest tests/sharing/test_remotes.py
 
 .PHONY: test-peers
-test-peers: $(STAMP) ## compare with other programs (PEFT, mergekit, Lightning, datasets, webdataset, lm-eval, CLIP_benchmark), in an environment of their own
-	@tools/on_top.sh $(VENV) peers 'peft>=0.17' 'mergekit>=0.1.5' 'lightning>=2.5' 'datasets>=4' 'webdataset>=1' 'lm-eval>=0.4.13' 'clip_benchmark>=1.6'
+test-peers: $(STAMP) ## compare with other programs (PEFT, mergekit, Lightning, datasets, webdataset, lm-eval, CLIP_benchmark, mlcroissant), in an environment of their own
+	@tools/on_top.sh $(VENV) peers 'peft>=0.17' 'mergekit>=0.1.5' 'lightning>=2.5' 'datasets>=4' 'webdataset>=1' 'lm-eval>=0.4.13' 'clip_benchmark>=1.6' 'mlcroissant>=1.1'
 	@PYTHONPATH=$(CURDIR)/src build/peers/bin/python -m pytest tests/peers
 
 # A version (open_clip_torch==4.0.0) or a folder with its source; by default the newest of the registry, drafts included.

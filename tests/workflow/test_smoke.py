@@ -12,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tests.data.test_croissant import committed
 from tests.targets.planning import dry_run
+from tools import croissant
 from tools.sharing.complete import artifact_problems, missing_files
 
 from wiseft.study.plan.owner import started
@@ -53,6 +55,17 @@ def test_everything_is_there(finished: Path):
     for run in (RUN, f"{MODEL}__mnist__linear-classifier__{SMOKE}"):
         combined = finished / "data" / "runs" / run / "seed-0" / "combine"
         assert [path.name for path in combined.iterdir()] == ["theta_0.500.safetensors"]
+
+
+def test_datasets_are_those_that_croissant_describes(finished: Path):
+    described = croissant.stated(committed("digits"))
+    whole = {"mnist", "inverted"}  # whose pixels no CPU and no version of a library rounds
+    for name in Targets.read(finished, {"experiment": SMOKE}).experiment.datasets:
+        said, found = described[name], croissant.prepared(finished / "datasets" / name)
+        for splits in (said["splits"], found["splits"]):
+            sums = {split: about.pop("sha256")["images"] for split, about in splits.items()}
+            splits["sums"] = sums if name in whole else {}
+        assert said == found
 
 
 def has_ended(record: Path) -> bool:
