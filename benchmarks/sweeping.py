@@ -8,7 +8,7 @@ and labels have no meaning, only time and the equality of predictions do.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,68 +52,73 @@ class Task:
     device: str
 
 
+@dataclass(frozen=True)
+class Case:
+    """A model, and so many sets of so many images of its size."""
+
+    name: str
+    architecture: dict[str, Any]
+    preprocessing: dict[str, Any]
+    sets: int
+    images_per_set: int
+    alphas: list[str]
+    batch_size: int
+
+
 def run(options: Options) -> None:
     """Write `sweep-digits.json` and `sweep-photos.json`, on a GPU with `-cuda` in their names."""
     few, gpu = options.quick, options.device == "cuda"
     digits = architecture_from_json(ROOT / "config" / "models" / "digits-rn.json") or {}
     pixels = {"size": 32, "mean": [0.5] * 3, "std": [0.25] * 3}
-    sets, n = (2, 40) if few else (9, 1000)
-    _measure("digits", options, digits, pixels, sets, n, TENTHS[::5] if few else TENTHS, 500)
+    small = (2, 40, TENTHS[::5]) if few else (9, 1000, TENTHS)
     vit, n = open_clip.get_model_config("ViT-B-32"), 10 if few else 2000 if gpu else 48
     alphas = [f"{quarter / 4:.3f}" for quarter in range(5)][:: 2 if few else 1]
-    _measure("photos", options, vit, CLIP_PREPROCESSING, 1, n, alphas, 250 if gpu else 16)
+    for case in (
+        Case("digits", digits, pixels, *small, 500),
+        Case("photos", vit, CLIP_PREPROCESSING, 1, n, alphas, 250 if gpu else 16),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            _measure(case, options, Path(folder))
 
 
-def _measure(
-    name: str,
-    options: Options,
-    architecture: dict[str, Any],
-    preprocessing: dict[str, Any],
-    sets: int,
-    n: int,
-    alphas: list[str],
-    batch_size: int,
-) -> None:
-    photos = preprocessing["size"] == 224
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        thetas = random_thetas(folder, architecture, preprocessing, CLASSES)
-        labels = [index % len(CLASSES) for index in range(n)]
-        manifests = []
-        for each in range(sets):
-            crops = photo_crops(n, *((375, 500) if photos else (32, 32)), seed=each)
-            suffix = ".jpg" if photos else ".png"
-            written = write_image_folder(folder, f"{name}-{each}", crops, labels, CLASSES, suffix)
-            manifests.append(written)
-        ends = thetas["theta_0"], thetas["theta_1"]
-        task = Task(*ends, alphas, manifests, batch_size, options.device)
-        linear = replace(task, theta_1=thetas["linear"])
-        evaluate(linear, folder / "warm-up")
-        seconds, results = timed(
-            {
-                "naive": lambda: naive(task, folder),
-                "sweep": lambda: evaluate(task, folder / "sweep"),
-                "linear_naive": lambda: naive(linear, folder),
-                "linear_sweep": lambda: evaluate(linear, folder / "linear"),
-            },
-            options.repeats,
-        )
-        checks = {
-            "end_to_end": check_equal(results["naive"], folder / "sweep"),
-            "linear_classifier": check_equal(
-                results["linear_naive"], folder / "linear", margin=1e-4
-            ),
-        }
+def _write(case: Case, folder: Path, device: str) -> Task:
+    """Write thetas and images; return the sweep between the first two."""
+    thetas = random_thetas(folder, case.architecture, case.preprocessing, CLASSES)
+    labels = [index % len(CLASSES) for index in range(case.images_per_set)]
+    size, suffix = ((375, 500), ".jpg") if case.name == "photos" else ((32, 32), ".png")
+    manifests = []
+    for seed in range(case.sets):
+        crops = photo_crops(len(labels), *size, seed=seed)
+        name = f"{case.name}-{seed}"
+        manifests.append(write_image_folder(folder, name, crops, labels, CLASSES, suffix))
+    ends = thetas["theta_0"], thetas["theta_1"]
+    return Task(*ends, case.alphas, manifests, case.batch_size, device)
+
+
+def _measure(case: Case, options: Options, folder: Path) -> None:
+    task = _write(case, folder, options.device)
+    linear = replace(task, theta_1=folder / "linear.safetensors")
+    evaluate(linear, folder / "warm-up")
+    ways = {
+        "naive": lambda: naive(task, folder),
+        "sweep": lambda: evaluate(task, folder / "sweep"),
+        "linear_naive": lambda: naive(linear, folder),
+        "linear_sweep": lambda: evaluate(linear, folder / "linear"),
+    }
+    seconds, results = timed(ways, options.repeats)
     write_record(
-        f"sweep-{name}" + ("-cuda" if options.device == "cuda" else ""),
+        f"sweep-{case.name}" + ("-cuda" if options.device == "cuda" else ""),
         options,
-        settings={"sets": sets, "images_per_set": n, "alphas": alphas, "batch_size": batch_size},
+        settings=asdict(case),
         seconds=seconds,
         ratios={
             "sweep": ratio(seconds, "naive", "sweep"),
             "linear_classifier": ratio(seconds, "linear_naive", "linear_sweep"),
         },
-        checks=checks,
+        checks={
+            "end_to_end": check_equal(results["naive"], folder / "sweep"),
+            "linear_classifier": check_equal(results["linear_naive"], folder / "linear", 1e-4),
+        },
     )
 
 
