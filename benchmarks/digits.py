@@ -18,9 +18,10 @@ from benchmarks.inputs import random_thetas, write_image_folder
 from benchmarks.ways import SPLIT, Task, check_equal, forward_clock, naive, ours
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import open_manifest, open_split, write_prepared
+from wiseft.images.store import open_manifest, open_split
 from wiseft.models.towers.open_clip_models import architecture_from_json
 from wiseft.study.config import Catalogue, paths
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.preprocessing import Transform
 
 EXPERIMENT = "digits"
