@@ -48,7 +48,7 @@ def _write(folder: Path, n: int) -> None:
     """Write two thetas and n images of noise."""
     from benchmarks.inputs import random_thetas
     from wiseft.images.split import PreparedSplit
-    from wiseft.images.store import write_prepared
+    from wiseft.study.data.prepared import write_prepared
 
     pixels: dict[str, Any] = {"size": 32, "mean": [0.5] * 3, "std": [0.25] * 3}
     random_thetas(folder, ARCHITECTURE, pixels, CLASSES)

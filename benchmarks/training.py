@@ -20,11 +20,12 @@ from torch.nn import functional
 from benchmarks.common import ROOT, Options, ratio, timed, write_record
 from benchmarks.inputs import CLIP_PREPROCESSING, photo_crops, write_image_folder
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import open_manifest, write_prepared
+from wiseft.images.store import open_manifest
 from wiseft.models.classifier import ImageClassifier, build_classifier
 from wiseft.models.towers.open_clip_models import architecture_from_json
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.config.machine import HowSettings
+from wiseft.study.data.prepared import write_prepared
 from wiseft.study.finetune.augment import TrainingImages
 from wiseft.study.finetune.objective import make_objective
 from wiseft.study.finetune.schedule import epoch_order, learning_rate

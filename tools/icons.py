@@ -33,8 +33,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from wiseft.base.archives.members import read_members
 from wiseft.study.data.builders import icon_sets
+from wiseft.study.data.unpacking.unpack import read_members
 
 LOGOS = (
     *("simple-icons", "logos", "fa7-brands", "cib", "bxl", "devicon", "thesvg"),

@@ -11,8 +11,8 @@ import torch
 from tests.random_models import blobs, deciding_head, telling_tensors
 
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import write_prepared
 from wiseft.models.classifier import build_classifier
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.theta import ThetaHeader, make_header, save_theta
 
 ARCHITECTURE = {

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from tests.data.fetching.http_server import Server, running
 
-from wiseft.images.store import write_prepared
 from wiseft.study.config import Catalogue
 from wiseft.study.data.builders import BUILDERS, Inputs
 from wiseft.study.data.fetching import mnist_idx
+from wiseft.study.data.prepared import write_prepared
 
 ROOT = Path(__file__).parents[2]
 COUNTS = {"train": 50, "held-out": 10, "test": 20}

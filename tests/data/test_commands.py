@@ -10,9 +10,10 @@ from PIL import Image
 from wiseft.base.io import sha256_file
 from wiseft.cli import main
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import open_manifest, write_prepared
+from wiseft.images.store import open_manifest
 from wiseft.study.config import Catalogue
 from wiseft.study.data import samples
+from wiseft.study.data.prepared import write_prepared
 
 from .conftest import COUNTS, ROOT
 

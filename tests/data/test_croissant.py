@@ -13,7 +13,7 @@ from tools import croissant
 
 from wiseft.base.io import sha256_file
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import write_prepared
+from wiseft.study.data.prepared import write_prepared
 from wiseft.study.config import Catalogue
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from wiseft.cli import main
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.evaluate.request import Request
 from wiseft.evaluate.suite import evaluate_suite
-from wiseft.images.store import write_prepared
+from wiseft.study.data.prepared import write_prepared
 from wiseft.study.diversity import measures
 from wiseft.study.diversity.pairs import Pair, measure_pair
 from wiseft.tabulate.stage import diversity_rows

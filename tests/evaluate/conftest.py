@@ -18,10 +18,10 @@ from wiseft.evaluate.passes import Inference
 from wiseft.evaluate.request import Request
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import write_prepared
 from wiseft.models.batch_size import BatchSize
 from wiseft.models.classifier import build_classifier
 from wiseft.models.precision import Arithmetic
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.theta import make_header, save_theta
 
 ARCHITECTURE = {

@@ -31,7 +31,7 @@ from wiseft.errors import WiseftError
 from wiseft.evaluate import chunks, results
 from wiseft.evaluate.request import Request
 from wiseft.evaluate.suite import evaluate_suite
-from wiseft.images.store import write_prepared
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.partial_tensors import PartialTensors
 from wiseft.thetas.theta import save_theta
 

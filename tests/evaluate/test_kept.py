@@ -13,7 +13,7 @@ from tests.evaluate.test_suite import Build, assert_columns, direct_logits, run
 
 from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError
-from wiseft.images.store import write_prepared
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.theta import load_theta, make_header, save_theta
 from wiseft.zeroshot.text_head import HeadBuilder
 

@@ -38,9 +38,10 @@ from wiseft.evaluate import chunks, suite
 from wiseft.evaluate.request import Request
 from wiseft.evaluate.suite import evaluate_suite
 from wiseft.images import feed
-from wiseft.images.store import batches, open_manifest, open_split, write_prepared
+from wiseft.images.store import batches, open_manifest, open_split
 from wiseft.models.classifier import build_classifier
 from wiseft.models.footprint import usual_batch_size
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.preprocessing import Transform
 from wiseft.thetas.theta import load_theta, save_theta
 

@@ -30,7 +30,7 @@ from wiseft.evaluate import chunks, suite
 from wiseft.evaluate.passes import WeightSweep
 from wiseft.evaluate.request import Request
 from wiseft.evaluate.suite import evaluate_suite
-from wiseft.images.store import write_prepared
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.damage import with_sum
 from wiseft.thetas.theta import save_theta
 

@@ -33,8 +33,9 @@ from wiseft.evaluate.request import Request
 from wiseft.evaluate.suite import evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation, predict
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import batches, open_split, write_prepared
+from wiseft.images.store import batches, open_split
 from wiseft.models.classifier import build_classifier
+from wiseft.study.data.prepared import write_prepared
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.stage import tabulate
 from wiseft.thetas.damage import with_sum

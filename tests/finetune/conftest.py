@@ -12,9 +12,9 @@ import torch
 
 from wiseft.base.messages import shown
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import write_prepared
 from wiseft.models.classifier import build_classifier, classifier_tensors
 from wiseft.study.config import FinetuneSettings
+from wiseft.study.data.prepared import write_prepared
 from wiseft.study.finetune.finetune import Outputs, finetune
 from wiseft.thetas.theta import make_header, save_theta
 

@@ -169,7 +169,7 @@ def test_without_held_out_images_there_is_nothing_to_choose_by(settings):
 def held_out(tmp_path, write_dataset, colours):
     """The dataset with a split of other images that are held out."""
     from wiseft.images.split import PreparedSplit
-    from wiseft.images.store import write_prepared
+    from wiseft.study.data.prepared import write_prepared
 
     images, labels = colours
     ids = [f"s{i}" for i in range(30)]

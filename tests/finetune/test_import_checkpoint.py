@@ -16,9 +16,9 @@ from wiseft.cli import main
 from wiseft.combine.files import interpolate_files
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import write_prepared
 from wiseft.models import towers
 from wiseft.models.classifier import build_classifier
+from wiseft.study.data.prepared import write_prepared
 from wiseft.study.finetune.import_checkpoint import (
     distances,
     group_of,

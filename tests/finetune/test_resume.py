@@ -16,9 +16,9 @@ from wiseft.base.messages import shown
 from wiseft.base.progress import Progress
 from wiseft.cli import main
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import write_prepared
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.config.machine import HowSettings
+from wiseft.study.data.prepared import write_prepared
 from wiseft.study.finetune import finetune as stage
 from wiseft.study.finetune import head as probe
 from wiseft.study.finetune.finetune import train_from_scratch

@@ -9,8 +9,9 @@ import torch
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import open_split, write_prepared
+from wiseft.images.store import open_split
 from wiseft.study.config import FinetuneSettings
+from wiseft.study.data.prepared import write_prepared
 from wiseft.study.finetune import search as module
 from wiseft.study.finetune.finetune import Outputs
 from wiseft.study.finetune.search import (

@@ -22,7 +22,7 @@ from wiseft.base.io import atomic_path, room, write_text
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.foreign.formats import read_checkpoint, write_checkpoint
-from wiseft.images.store import write_arrays
+from wiseft.study.data.prepared import write_arrays
 from wiseft.study.plan.failures import failure_summary
 from wiseft.thetas.resume_state import Checkpoints
 from wiseft.thetas.tensor_file import tensor_writer

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import write_prepared
 from wiseft.models.towers.open_clip_models import open_clip_model
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.theta import save_weights
 
 TEXT = {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}

@@ -10,9 +10,9 @@ from tools.rehearsal import tiny
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import write_prepared
 from wiseft.models import towers
 from wiseft.models.classifier import build_classifier, mask_logits
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.theta import (
     Theta,
     check_compatible,

@@ -15,8 +15,9 @@ from wiseft.evaluate.spaces import Head, like_projection, own_projection
 from wiseft.evaluate.suite import evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import open_manifest, write_prepared
+from wiseft.images.store import open_manifest
 from wiseft.models.towers.open_clip_models import open_clip_model
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.damage import with_sum
 from wiseft.thetas.theta import load_theta
 from wiseft.zeroshot.spread import spread_head

@@ -10,9 +10,9 @@ from tools.rehearsal import tiny
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import write_prepared
 from wiseft.models import towers
 from wiseft.models.classifier import build_classifier
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.theta import load_theta, save_weights
 from wiseft.zeroshot.temperature import calibrate_temperature
 from wiseft.zeroshot.theta_0 import make_theta_0

@@ -1,4 +1,4 @@
-"""Passes over the images of a split: in chunks, over a sample of them, and of one theta alone."""
+"""Passes over the images of a split: in chunks, and over a sample of them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from wiseft.evaluate.passes import LAST, Inference, Pixels, Sweep, make_sweep
-from wiseft.evaluate.spaces import Head, Projection, own_projection
-from wiseft.evaluate.views import check_logits
-from wiseft.images.store import Manifest, Split, batches, open_split
-from wiseft.models.batch_size import BatchSize
+from wiseft.evaluate.passes import Pixels, Sweep
+from wiseft.evaluate.spaces import Projection
+from wiseft.images.store import Split, batches
 from wiseft.models.footprint import CHUNK_BYTES, usual_batch_size
 from wiseft.models.precision import Arithmetic
-from wiseft.thetas.theta import Theta
 
 log = logging.getLogger(__name__)
 
@@ -67,30 +63,6 @@ def _taken(held: list[Pixels]) -> list[Pixels]:
     taken = held.copy()
     held.clear()
     return taken
-
-
-@torch.inference_mode()
-def logits_of(
-    theta: Theta, manifest: Manifest, split: str, batch_size: int | None, device: str
-) -> Iterator[Tensor]:
-    """Yield the logits of one theta on one split, fp32 (n, classes of the dataset), in order, as an
-    evaluation computes them; nothing is written.
-
-    Raises:
-        WiseftError: as `evaluate_suite`.
-    """
-    target = torch.device(device)
-    inference = Inference(target, Arithmetic("fp32", target), BatchSize(batch_size or 1))
-    sweep = make_sweep(None, theta, inference)
-    if batch_size is None:
-        inference.batch_size.size = images_of_a_pass(sweep)
-    images = open_split(manifest.path, split, *sweep.transforms)
-    projection = own_projection(manifest, Head(theta.header.class_names, "head"))
-    with inference.arithmetic.kernels(deterministic=True):
-        for pixels in chunks(sweep, [images], together=False):
-            for _, _, logits in sweep.logits(pixels, [LAST]):
-                check_logits(logits, sweep.never_predicted)
-                yield projection(logits) if projection else logits
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,24 @@ from wiseft.base.messages import quiet
 from wiseft.base.names import last_names
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
-from wiseft.evaluate.chunks import logits_of
-from wiseft.foreign.as_classifier import classifier_of, has_head, raw, zero_shot_of
+from wiseft.evaluate.chunks import chunks, images_of_a_pass
+from wiseft.evaluate.passes import LAST, Inference, make_sweep
+from wiseft.evaluate.spaces import Head, own_projection
+from wiseft.evaluate.views import check_logits
+from wiseft.foreign.as_classifier import classifier_of, raw, zero_shot_of
 from wiseft.foreign.class_names import names_in
 from wiseft.foreign.door import Features, Given, Opened, open_model
 from wiseft.foreign.folder_classes import RENAME, WNID, class_names_of, map_classes, require_names
 from wiseft.foreign.named import local_path
+from wiseft.foreign.towers import has_head
 from wiseft.foreign.twins import told_apart, twins_of
 from wiseft.images.index import read_index
 from wiseft.images.index_folder import index_source
-from wiseft.images.manifest import open_manifest
+from wiseft.images.manifest import Manifest, open_manifest
 from wiseft.images.sources import find
+from wiseft.images.store import open_split
+from wiseft.models.batch_size import BatchSize
+from wiseft.models.precision import Arithmetic
 from wiseft.tabulate.intervals import clopper_pearson, paired
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.theta import Theta
@@ -309,7 +316,7 @@ def _score(
     index = read_index(folder, _SPLIT)
     labels = torch.tensor(index["label"].tolist())
     names, start = folder.class_names, time.perf_counter()
-    parts = logits_of(theta, folder, _SPLIT, batch_size, device)
+    parts = _logits_of(theta, folder, _SPLIT, batch_size, device)
     top = torch.cat([part.topk(min(5, len(names)), dim=1).indices.cpu() for part in parts])
     n = len(labels)
     log.info(f"{n:,} images in {time.perf_counter() - start:.1f} s")
@@ -329,3 +336,27 @@ def _score(
         broken,
         dict(zip(index["sample_id"], named, strict=True)),
     )
+
+
+@torch.inference_mode()
+def _logits_of(
+    theta: Theta, manifest: Manifest, split: str, batch_size: int | None, device: str
+) -> Iterator[torch.Tensor]:
+    """Yield the logits of one theta on one split, fp32 (n, classes of the dataset), in order, as an
+    evaluation computes them; nothing is written.
+
+    Raises:
+        WiseftError: as `evaluate_suite`.
+    """
+    target = torch.device(device)
+    inference = Inference(target, Arithmetic("fp32", target), BatchSize(batch_size or 1))
+    sweep = make_sweep(None, theta, inference)
+    if batch_size is None:
+        inference.batch_size.size = images_of_a_pass(sweep)
+    images = open_split(manifest.path, split, *sweep.transforms)
+    projection = own_projection(manifest, Head(theta.header.class_names, "head"))
+    with inference.arithmetic.kernels(deterministic=True):
+        for pixels in chunks(sweep, [images], together=False):
+            for _, _, logits in sweep.logits(pixels, [LAST]):
+                check_logits(logits, sweep.never_predicted)
+                yield projection(logits) if projection else logits

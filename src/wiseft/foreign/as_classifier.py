@@ -12,16 +12,10 @@ from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.foreign.door import Given, Opened
 from wiseft.foreign.ends import architecture_for, make_ends, preprocessing_for
-from wiseft.foreign.towers import heads_in, image_tower_of, take_apart
+from wiseft.foreign.towers import image_tower_of, take_apart
 from wiseft.models import towers
-from wiseft.thetas.tensor_file import examples
 from wiseft.thetas.tensor_views import floating
 from wiseft.thetas.theta import Theta, load_theta
-
-
-def has_head(opened: Opened) -> bool:
-    """Whether a checkpoint has a head, in it or beside it."""
-    return opened.head is not None or bool(heads_in(examples(opened.tensors)))
 
 
 def classifier_of(opened: Opened, given: Given, option: str) -> tuple[Theta, bool]:

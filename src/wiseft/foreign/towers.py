@@ -19,6 +19,7 @@ from wiseft.foreign import huggingface
 from wiseft.foreign.door import Opened, open_model
 from wiseft.foreign.formats import Checkpoint
 from wiseft.models import towers
+from wiseft.thetas.tensor_file import examples
 from wiseft.thetas.tensor_views import check_fit, floating
 from wiseft.thetas.theta import load_theta
 
@@ -258,3 +259,8 @@ def _open_clip_names(
     if custom and "positional_embedding" in tensors:
         tensors = convert_to_custom_text_state_dict(dict(tensors))
     return tensors
+
+
+def has_head(opened: Opened) -> bool:
+    """Whether a checkpoint has a head, in it or beside it."""
+    return opened.head is not None or bool(heads_in(examples(opened.tensors)))

@@ -4,27 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
-from wiseft.errors import WiseftError
 from wiseft.images.split import LayoutInputs
-
-FORMS = ("class-id", "name", "index")
-"""What a class may be called by, in the order in which it is tried."""
-
-
-@dataclass(frozen=True)
-class ClassLabels:
-    """Labels by what a class is called.
-
-    Attributes:
-        labels: label of every value that was found.
-        names: names of all classes in label order, where they come from the values; else None.
-    """
-
-    labels: Mapping[str, int]
-    names: Sequence[Sequence[str]] | None = None
 
 
 def humanise(folder: str) -> str:
@@ -68,36 +49,6 @@ def key(form: str, value: str) -> str:
     if form == "index" and value.strip().isascii() and value.strip().isdigit():
         return str(int(value))
     return value.strip().casefold()
-
-
-def class_labels(values: Iterable[str], inputs: LayoutInputs, source: str) -> ClassLabels:
-    """Return the labels of the values of a label column: class ids, class names or numbers.
-
-    All values must have one form. Where the class names come from the files, these are the values,
-    sorted (numbers by size), and labels follow.
-
-    Args:
-        source: what has the values, for messages.
-
-    Raises:
-        WiseftError: a value is no class in any form; it is named, with the nearest class.
-    """
-    distinct = sorted(set(values))
-    if not inputs.class_names and not inputs.class_ids:
-        numbers = all(value.strip().isascii() and value.strip().isdigit() for value in distinct)
-        ordered = sorted(distinct, key=int) if numbers else distinct
-        labels = {value: label for label, value in enumerate(ordered)}
-        return ClassLabels(labels, [[humanise(value)] for value in ordered])
-    misses = []
-    for form in FORMS:
-        labels = table(form, inputs)
-        unknown = [value for value in distinct if key(form, value) not in labels]
-        if not unknown:
-            return ClassLabels({value: labels[key(form, value)] for value in distinct})
-        if labels:
-            misses.append((unknown, form))
-    unknown, form = min(misses, key=lambda miss: len(miss[0]))
-    raise WiseftError(f"{source}: {no_class(unknown[0], form, inputs)}")
 
 
 def no_class(value: str, form: str, inputs: LayoutInputs) -> str:

@@ -1,4 +1,4 @@
-"""The only reader and writer of prepared datasets.
+"""The only reader of prepared datasets.
 
 A prepared dataset is a folder with ``manifest.json`` (written last) and, for each split,
 ``<split>/index.parquet`` and (layout ``arrays``) ``<split>/images.npy``. See docs/design.md,
@@ -9,30 +9,25 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wiseft.base.io import atomic_path, sha256_file
 from wiseft.errors import WiseftError
 from wiseft.images.cache import open_cache
 from wiseft.images.decode import FittedImages, FolderImages
 from wiseft.images.index import (
     GROUP_PREFIX,
     OTHER_LABELS,
-    check_counts,
     check_hash,
-    checked_columns,
     read_index,
-    write_index,
 )
-from wiseft.images.manifest import NAME, Manifest, SplitFiles, open_manifest, write_manifest
+from wiseft.images.manifest import Manifest, SplitFiles, open_manifest
 from wiseft.images.seen import Seen
-from wiseft.images.split import PreparedSplit
 from wiseft.thetas.preprocessing import Transform
 
 if TYPE_CHECKING:
@@ -74,67 +69,6 @@ class Split:
         if not isinstance(indices, slice):
             indices = np.asarray(indices, dtype=np.int64)
         return np.array(self.images[indices], dtype=np.uint8)
-
-
-def write_prepared(
-    folder: Path,
-    dataset: str,
-    splits: Mapping[str, PreparedSplit],
-    class_names: Sequence[str],
-    *,
-    prompt_names: Sequence[Sequence[str]] | None = None,
-    sources: Sequence[Mapping[str, Any]] = (),
-    expected: Mapping[str, int] | None = None,
-    optional: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write a dataset of layout ``arrays`` and returns the path of its manifest, which is written
-    last.
-
-    Args:
-        folder: the dataset's folder, made if absent; a manifest already there is removed first.
-        expected: exact number of images of every split.
-        optional: further keys of the manifest, see `write_manifest`.
-
-    Raises:
-        WiseftError: a split is missing, unexpected or not of the expected size, images are not
-            square uint8 RGB of one size, a label is out of range or sample ids repeat.
-    """
-    check_counts(dataset, {name: len(split.labels) for name, split in splits.items()}, expected)
-    columns = {
-        name: checked_columns(f"{dataset}, split {name}", split, len(class_names))
-        for name, split in splits.items()
-    }
-    sizes = {split.images.shape[1] for split in splits.values()}
-    if len(sizes) != 1:
-        raise WiseftError(f"{dataset}: images of all splits must have one size, found {sizes}.")
-    (folder / NAME).unlink(missing_ok=True)
-    files = {
-        name: write_arrays(folder, name, split.images, columns[name])
-        for name, split in splits.items()
-    }
-    return write_manifest(
-        folder / NAME,
-        dataset=dataset,
-        layout="arrays",
-        class_names=class_names,
-        prompt_names=prompt_names,
-        image_size=sizes.pop(),
-        splits=files,
-        sources=sources,
-        optional=optional,
-    )
-
-
-def write_arrays(
-    folder: Path, split: str, images: NDArray[np.uint8], columns: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Write the images and the index of a split; return what the manifest says of it."""
-    relative = f"{split}/images.npy"
-    with atomic_path(folder / relative, images.nbytes) as part, part.open("wb") as stream:
-        np.save(stream, np.ascontiguousarray(images), allow_pickle=False)
-    files = write_index(folder, split, columns) | {"images": relative}
-    files["sha256"]["images"] = sha256_file(folder / relative)
-    return files
 
 
 def open_split(manifest_path: Path, split: str, transform: Transform | None = None) -> Split:

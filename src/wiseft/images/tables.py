@@ -9,12 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wiseft.errors import WiseftError
-from wiseft.images.scan import below, check_distinct, file_sizes
-from wiseft.images.split import FolderSplit, LayoutInputs
 
 Columns = Mapping[str, Sequence[Any]]
 """Columns by name, of one length."""
@@ -150,54 +145,3 @@ def column(path: Path, columns: Columns, name: str) -> list[str]:
             raise WiseftError(f"{path}, row {row}: column {name} is empty. Fill it in.")
         values.append(text.strip())
     return values
-
-
-def table_split(
-    inputs: LayoutInputs,
-    images: Path,
-    table: Path,
-    paths: Sequence[str],
-    labels: Sequence[int],
-    rows: Sequence[int],
-    groups: Mapping[str, Sequence[Any]] | None = None,
-) -> FolderSplit:
-    """Return the images that some rows of a table list, in the order of the rows.
-
-    Args:
-        images: what the paths are relative to.
-        paths: of all rows of the table, as are the labels and groups.
-        rows: the places of those of the split.
-
-    Raises:
-        WiseftError: an image is missing or empty, is listed twice, or its path leads elsewhere.
-    """
-    prefix = inputs.prefix(images)
-    sources = [f"{table}, row {row + 1}" for row in rows]
-    listed = [
-        f"{prefix}{below(paths[row], source)}" for row, source in zip(rows, sources, strict=True)
-    ]
-    check_distinct(zip(listed, sources, strict=True))
-    chosen = {name: [group[row] for row in rows] for name, group in (groups or {}).items()}
-    return listed_split(inputs, listed, [labels[row] for row in rows], sources, groups=chosen)
-
-
-def listed_split(
-    inputs: LayoutInputs,
-    paths: Sequence[str],
-    labels: Sequence[int] | NDArray[np.int64],
-    source: Path | Sequence[str],
-    **columns: Any,
-) -> FolderSplit:
-    """Return a split of listed images, in their order.
-
-    Args:
-        paths: relative to the root.
-        source: what lists them, or what lists each, for messages.
-        columns: further fields of the split.
-
-    Raises:
-        WiseftError: an image is missing or empty.
-    """
-    sources = [str(source)] * len(paths) if isinstance(source, Path) else source
-    sizes = file_sizes(inputs.root, paths, sources)
-    return FolderSplit(paths, np.asarray(labels, np.int64), sizes, **columns)

@@ -183,7 +183,7 @@ def merge_files(
 
     Args:
         a: a file, a folder with a configuration, or a name (`wiseft.foreign.named`).
-        b: likewise; or an adapter of PEFT for `a`, so that b is `a` with it merged.
+        b: is given in the same way; or it is an adapter of PEFT for `a`, which is merged into `a`.
         alpha: in [0, 1], of at most three decimals.
         output: a new file, or folder where `a` is one.
         device: that mixes; two thetas of wiseft are mixed tensor by tensor on the CPU.

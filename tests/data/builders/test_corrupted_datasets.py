@@ -14,9 +14,10 @@ from tests.data.corruptions.test_corruptions import photos
 from wiseft.errors import WiseftError
 from wiseft.images.decode import FolderImages, decode
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import Split, open_split, write_prepared
+from wiseft.images.store import Split, open_split
 from wiseft.study.data.builders import BUILDERS, Inputs
 from wiseft.study.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt, generator
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.preprocessing import Transform
 
 OPTIONS = {"base": "photos", "split": "test", "samples": 3, "seed": 0}

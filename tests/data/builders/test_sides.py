@@ -11,10 +11,11 @@ from tests.data.conftest import ROOT
 
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import open_split, write_prepared
+from wiseft.images.store import open_split
 from wiseft.study.config import Catalogue
 from wiseft.study.data.builders import BUILDERS, Inputs
 from wiseft.study.data.builders.sides import above, read_sides, side_record
+from wiseft.study.data.prepared import write_prepared
 
 N = 21
 

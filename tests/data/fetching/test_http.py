@@ -21,9 +21,10 @@ from wiseft.base import io as disk
 from wiseft.base import progress, speed
 from wiseft.base.messages import shown
 from wiseft.base.transfer import http as module
-from wiseft.base.transfer.checksums import Checksums, verify_file
+from wiseft.base.transfer.checksums import Checksums
 from wiseft.base.transfer.http import download
 from wiseft.errors import WiseftError
+from wiseft.study.data.fetching.entry_files import verify_file
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

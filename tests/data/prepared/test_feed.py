@@ -19,7 +19,8 @@ from wiseft.errors import WiseftError
 from wiseft.images import feed
 from wiseft.images.feed import Reading, in_order
 from wiseft.images.index_folder import index_folder
-from wiseft.images.store import batches, open_split, write_prepared
+from wiseft.images.store import batches, open_split
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.preprocessing import Transform
 
 SHAPE = (2, 2, 3)

@@ -15,8 +15,9 @@ from wiseft.images import store
 from wiseft.images.decode import fit
 from wiseft.images.manifest import open_manifest
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import batches, open_split, write_prepared
+from wiseft.images.store import batches, open_split
 from wiseft.images.verify import verify
+from wiseft.study.data.prepared import write_prepared
 from wiseft.thetas.damage import with_sum
 from wiseft.thetas.preprocessing import Transform
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from wiseft.base.archives import members as packages
-from wiseft.base.archives.members import member_names, read_member, read_members
 from wiseft.errors import WiseftError
+from wiseft.study.data.unpacking import unpack as packages
+from wiseft.study.data.unpacking.unpack import member_names, read_member, read_members
 
 FILES = {"package/b.bin": bytes(range(256)) * 9000, "package/a.txt": b"a"}
 

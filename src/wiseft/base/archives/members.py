@@ -13,12 +13,11 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from wiseft.base.io import require_file
 from wiseft.errors import WiseftError
 
 PIECE = 1 << 20
@@ -117,46 +116,6 @@ def nested_members(archive: Path, outer: Member) -> Members:
     stream = _ForwardStream(_PieceStream(outer.pieces()))
     with _reading(label):
         yield from _walk(stream, label)
-
-
-def member_names(package: Path) -> list[str]:
-    """Return the names of a package's members, sorted.
-
-    Raises:
-        WiseftError: the file is missing or is not a whole archive.
-    """
-    with contextlib.closing(members(require_file(package, "the package"))) as content:
-        return sorted(member.name for member in content)
-
-
-def read_member(package: Path, name: str) -> bytes:
-    """Return the content of one file. Errors: `read_members`."""
-    return read_members(package, [name])[name]
-
-
-def read_members(package: Path, names: Collection[str]) -> dict[str, bytes]:
-    """Return the content of some files, in one pass over the package, whose checksums are compared.
-
-    Raises:
-        WiseftError: the package is missing, is not a whole archive, lacks one of the files, or one
-            is larger than 256 MiB.
-    """
-    contents = {}
-    with contextlib.closing(members(require_file(package, "the package"))) as archive:
-        for member in archive:
-            if member.name in names and member.kind == "file":
-                if member.size > LARGEST:
-                    raise WiseftError(
-                        f"{package}: {member.name} has {member.size} bytes, expected at most "
-                        f"{LARGEST}."
-                    )
-                contents[member.name] = b"".join(member.pieces())
-    if missing := sorted(set(names) - set(contents)):
-        raise WiseftError(
-            f"{package} has no member {missing[0]}: it is another package or version than the "
-            "entry pins."
-        )
-    return contents
 
 
 def shortened(text: str, most: int = 100) -> str:

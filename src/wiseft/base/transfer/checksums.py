@@ -7,7 +7,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from wiseft.base.io import require_file
 from wiseft.base.progress import Meter
 from wiseft.errors import WiseftError
 
@@ -36,22 +35,6 @@ class Checksums:
         """The checksums that are known; where there is one, a wrong file is found out."""
         known = {"sha256": self.sha256, "md5": self.md5, "git blob": self.git_blob}
         return {name: value for name, value in known.items() if value}
-
-
-def verify_file(path: Path, expected: Checksums) -> str:
-    """Compare a file with what is known of it, in one read.
-
-    Returns:
-        The file's SHA-256.
-
-    Raises:
-        WiseftError: the file is missing, or names the first thing that differs: size, SHA-256,
-            MD5, git blob.
-    """
-    sha256, fault = compare_file(require_file(path), expected)
-    if fault:
-        raise WiseftError(f"{path}: {fault}.")
-    return sha256
 
 
 def already_there(path: Path, expected: Checksums) -> bool:

@@ -20,11 +20,11 @@ from wiseft.errors import DamagedFile, WiseftError
 from wiseft.images.index import check_counts, write_checked
 from wiseft.images.manifest import write_manifest
 from wiseft.images.split import HELD_OUT, PreparedSplit, draw_indices, take
-from wiseft.images.store import write_prepared
 from wiseft.study.config import DatasetEntry
 from wiseft.study.config.layouts import check_options
 from wiseft.study.data.fetching.entry_files import Fetched
 from wiseft.study.data.layouts import Indexed, LayoutInputs, reader
+from wiseft.study.data.prepared import write_prepared
 from wiseft.study.data.unpacking.unpack import unpack, unpack_nested_tars
 from wiseft.thetas.damage import read_checked, with_sum
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from wiseft.base.archives.members import member_names, read_member, read_members
 from wiseft.errors import WiseftError
+from wiseft.study.data.unpacking.unpack import member_names, read_member, read_members
 
 # Matplotlib ships more files; the others hold no digits or only mathematical symbols.
 _MATPLOTLIB = {

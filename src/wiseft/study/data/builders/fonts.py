@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from wiseft.base.archives.members import member_names, read_members
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
 from wiseft.study.data.builders.digit_images import SIDE, Images, Inputs, grey_to_rgb
+from wiseft.study.data.unpacking.unpack import member_names, read_members
 
 OVERSAMPLING = 8
 HEIGHTS = (17.0, 23.0)

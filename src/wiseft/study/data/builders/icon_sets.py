@@ -21,8 +21,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from wiseft.base.archives.members import read_members
 from wiseft.errors import WiseftError
+from wiseft.study.data.unpacking.unpack import read_members
 
 FILES = (Path(__file__).with_name("icons.yaml"), Path(__file__).with_name("icons_left_out.json"))
 

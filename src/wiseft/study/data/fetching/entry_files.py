@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from wiseft.base.io import read_json, write_json
-from wiseft.base.transfer.checksums import Checksums, verify_file
+from wiseft.base.io import read_json, require_file, write_json
+from wiseft.base.transfer.checksums import Checksums, compare_file
 from wiseft.base.transfer.http import download
 from wiseft.errors import WiseftError
 from wiseft.study.config import DatasetEntry, SourceFile
@@ -262,3 +262,19 @@ class _VerifiedHashes:
         unchanged = known.get("state", [])[:2] == [status.st_size, status.st_mtime_ns]
         if not unchanged or known.get("sha256") != sha256:
             verify_file(path, Checksums(sha256=sha256))
+
+
+def verify_file(path: Path, expected: Checksums) -> str:
+    """Compare a file with what is known of it, in one read.
+
+    Returns:
+        The file's SHA-256.
+
+    Raises:
+        WiseftError: the file is missing, or names the first thing that differs: size, SHA-256,
+            MD5, git blob.
+    """
+    sha256, fault = compare_file(require_file(path), expected)
+    if fault:
+        raise WiseftError(f"{path}: {fault}.")
+    return sha256

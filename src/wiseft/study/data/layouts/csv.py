@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wiseft.errors import WiseftError
-from wiseft.images.folder_labels import class_labels
 from wiseft.images.split import Indexed, LayoutInputs
-from wiseft.images.tables import Columns, column, read_table, table_split
+from wiseft.images.tables import Columns, column, read_table
 from wiseft.study.config.layouts import CsvOptions
+from wiseft.study.data.layouts.listed import class_labels, table_split
 
 
 def read(inputs: LayoutInputs) -> Indexed:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from wiseft.errors import WiseftError
-from wiseft.images.folder_labels import ClassLabels, class_labels
 from wiseft.images.image_folder import check_one_each, index_class_folders
 from wiseft.images.scan import subfolders
 from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
-from wiseft.images.tables import Columns, column, read_table, schema_of, table_split
+from wiseft.images.tables import Columns, column, read_table, schema_of
 from wiseft.study.config.layouts import HuggingFaceOptions
+from wiseft.study.data.layouts.listed import ClassLabels, class_labels, table_split
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"

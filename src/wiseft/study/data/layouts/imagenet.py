@@ -16,15 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from wiseft.base.archives.members import read_members
 from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import key, table
 from wiseft.images.image_folder import index_class_folders, match_folders
 from wiseft.images.scan import image_names, subfolders
 from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
-from wiseft.images.tables import listed_split, text_lines
+from wiseft.images.tables import text_lines
 from wiseft.study.config.layouts import ImagenetOptions
+from wiseft.study.data.layouts.listed import listed_split
 from wiseft.study.data.layouts.metadata import read_variable
+from wiseft.study.data.unpacking.unpack import read_members
 
 KIT = "ILSVRC2012_devkit_t12"
 KIT_PLACES = (KIT, f"devkit/{KIT}")

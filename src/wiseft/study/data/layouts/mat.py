@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from wiseft.errors import WiseftError
 from wiseft.images.scan import image_names
 from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
-from wiseft.images.tables import listed_split
 from wiseft.study.config.layouts import MatOptions
+from wiseft.study.data.layouts.listed import listed_split
 from wiseft.study.data.layouts.metadata import read_variable
 
 

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wiseft.errors import WiseftError
-from wiseft.images.folder_labels import class_labels, humanise
+from wiseft.images.folder_labels import humanise
 from wiseft.images.scan import below, check_distinct
 from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
-from wiseft.images.tables import listed_split, text_lines
+from wiseft.images.tables import text_lines
 from wiseft.study.config.layouts import PathListOptions
+from wiseft.study.data.layouts.listed import class_labels, listed_split
 
 Listed = list[tuple[str, str]]
 """A path without the suffix, and what lists it (file and line)."""

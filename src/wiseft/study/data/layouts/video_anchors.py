@@ -34,7 +34,7 @@ from wiseft.errors import WiseftError
 from wiseft.images.index import check_labels
 from wiseft.images.scan import below
 from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
-from wiseft.images.tables import listed_split
+from wiseft.study.data.layouts.listed import listed_split
 from wiseft.study.data.layouts.metadata import (
     check_names,
     only_split,

@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from wiseft.errors import WiseftError
-from wiseft.images.folder_labels import class_labels
 from wiseft.images.scan import THREADS, is_image
 from wiseft.images.split import Indexed, LayoutInputs
-from wiseft.images.tables import listed_split, text_lines
+from wiseft.images.tables import text_lines
 from wiseft.study.config.layouts import WebdatasetOptions
+from wiseft.study.data.layouts.listed import class_labels, listed_split
 
 
 def read(inputs: LayoutInputs) -> Indexed:

@@ -7,15 +7,22 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wiseft.base.archives.members import Member, Members, members, nested_members, shortened
-from wiseft.base.io import read_json, require_space, room, write_json
+from wiseft.base.archives.members import (
+    LARGEST,
+    Member,
+    Members,
+    members,
+    nested_members,
+    shortened,
+)
+from wiseft.base.io import read_json, require_file, require_space, room, write_json
 from wiseft.base.locks import exclusive
 from wiseft.base.progress import Meter
 from wiseft.errors import WiseftError
@@ -251,3 +258,43 @@ def _write(member: Member, path: Path, job: _Unpacking, meter: Meter) -> None:
             meter.update(len(piece))
     if left:
         raise refusal(job.archive, member.name, f"is {left} bytes shorter than declared")
+
+
+def member_names(package: Path) -> list[str]:
+    """Return the names of a package's members, sorted.
+
+    Raises:
+        WiseftError: the file is missing or is not a whole archive.
+    """
+    with contextlib.closing(members(require_file(package, "the package"))) as content:
+        return sorted(member.name for member in content)
+
+
+def read_member(package: Path, name: str) -> bytes:
+    """Return the content of one file. Errors: `read_members`."""
+    return read_members(package, [name])[name]
+
+
+def read_members(package: Path, names: Collection[str]) -> dict[str, bytes]:
+    """Return the content of some files, in one pass over the package, whose checksums are compared.
+
+    Raises:
+        WiseftError: the package is missing, is not a whole archive, lacks one of the files, or one
+            is larger than 256 MiB.
+    """
+    contents = {}
+    with contextlib.closing(members(require_file(package, "the package"))) as archive:
+        for member in archive:
+            if member.name in names and member.kind == "file":
+                if member.size > LARGEST:
+                    raise WiseftError(
+                        f"{package}: {member.name} has {member.size} bytes, expected at most "
+                        f"{LARGEST}."
+                    )
+                contents[member.name] = b"".join(member.pieces())
+    if missing := sorted(set(names) - set(contents)):
+        raise WiseftError(
+            f"{package} has no member {missing[0]}: it is another package or version than the "
+            "entry pins."
+        )
+    return contents
