@@ -13,8 +13,8 @@ from tools import croissant
 
 from wiseft.base.io import sha256_file
 from wiseft.images.split import PreparedSplit
-from wiseft.study.data.prepared import write_prepared
 from wiseft.study.config import Catalogue
+from wiseft.study.data.prepared import write_prepared
 
 ROOT = Path(__file__).parents[2]
 NAMES = list(croissant.COLLECTIONS)
