@@ -1,7 +1,9 @@
 """Fine-tuning against the plain loop: fp32, no tricks, images read in between the steps.
 
-The digits model on stored images of 32 pixels, and ViT-B-32 on JPEG photographs at 224 pixels,
-cropped at random as in the paper. Weights are random: time does not depend on them.
+On a CPU: the digits model on stored images of 32 pixels, and ViT-B-32 on JPEG photographs at 224
+pixels, cropped at random as in the paper. On a GPU: ViT-B-32 and ViT-B-16 on stored images of 224
+pixels, in bf16, also compiled, beside a step as open_clip makes it. Weights are random: time does
+not depend on them.
 """
 
 from __future__ import annotations
@@ -35,7 +37,6 @@ from wiseft.thetas.resume_state import Checkpoints
 from wiseft.thetas.theta import ThetaHeader, make_header
 
 SPLIT = "test"
-RECORDED = ("settings", "seconds", "images_per_second", "ratios", "checks")
 PEAK = 1e-4  # so large that losses show every step
 CLASSES = [str(index) for index in range(10)]
 DIGITS_PREPROCESSING = {"size": 32, "mean": [0.5] * 3, "std": [0.25] * 3}
@@ -90,11 +91,16 @@ class Case:
 def run(options: Options) -> None:
     """Write `training.json`, or `training-cuda.json` on a GPU."""
     with tempfile.TemporaryDirectory() as name:
-        found = {case.name: _measure(case, options, Path(name)) for case in _cases(options, name)}
+        make = _gpu_cases if options.device == "cuda" else _cpu_cases
+        found = {case.name: _measure(case, options, Path(name)) for case in make(options, name)}
     write_record(
         "training" + ("-cuda" if options.device == "cuda" else ""),
         options,
-        **{key: {name: each[key] for name, each in found.items()} for key in RECORDED},
+        settings={name: result.pop("settings") for name, result in found.items()},
+        seconds={name: result["seconds"] for name, result in found.items()},
+        images_per_second={name: result["images_per_second"] for name, result in found.items()},
+        ratios={name: result["ratios"] for name, result in found.items()},
+        checks={name: result["checks"] for name, result in found.items()},
     )
 
 
@@ -104,6 +110,9 @@ def _measure(case: Case, options: Options, folder: Path) -> dict[str, Any]:
         "wiseft": _ours(case, folder, "fp32"),
         "wiseft_bf16": _ours(case, folder, "bf16"),
     }
+    if case.device == "cuda":
+        ways["wiseft_bf16_compiled"] = _ours(case, folder, "bf16", compiled=True)
+        ways["open_clip_bf16"] = _open_clip(case)
     first = {name: way() for name, way in ways.items()}  # finds memory, compiles
     largest = _largest_difference(first["plain"], first["wiseft"])
     if largest > 1e-3:
@@ -141,6 +150,27 @@ def _plain(case: Case) -> Callable[[], list[float]]:
     """
     model = case.model().to(memory_format=torch.contiguous_format)
     model.memory_format = torch.contiguous_format
+    return _bare_loop(case, model, lambda inputs: model(inputs))
+
+
+def _open_clip(case: Case) -> Callable[[], list[float]]:
+    """The same, with open_clip's autocast and its loss scale for bf16, which is none."""
+    from open_clip_train.precision import get_autocast
+
+    model = case.model().to(memory_format=torch.contiguous_format)
+    model.memory_format = torch.contiguous_format
+    autocast = get_autocast("amp_bf16", device_type=case.device)
+
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        with autocast():
+            return model(inputs)
+
+    return _bare_loop(case, model, forward)
+
+
+def _bare_loop(
+    case: Case, model: ImageClassifier, forward: Callable[[torch.Tensor], torch.Tensor]
+) -> Callable[[], list[float]]:
     settings, samples = case.settings(), case.samples()
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK, weight_decay=settings.weight_decay)
     per_epoch = -(-len(samples) // case.batch_size)
@@ -153,7 +183,7 @@ def _plain(case: Case) -> Callable[[], list[float]]:
             rows = order[index * case.batch_size : (index + 1) * case.batch_size]
             inputs = samples.read(epoch, rows).to(case.device)
             labels = samples.labels[torch.from_numpy(rows)].to(case.device)
-            loss = functional.cross_entropy(model(inputs), labels)
+            loss = functional.cross_entropy(forward(inputs), labels)
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm or float("inf"))
@@ -161,35 +191,42 @@ def _plain(case: Case) -> Callable[[], list[float]]:
                 group["lr"] = learning_rate(step, case.steps, 0, PEAK)
             optimiser.step()
             losses.append(loss.item())
+        _finish(case)
         return losses
 
     return train
 
 
-def _ours(case: Case, folder: Path, precision: str) -> Callable[[], list[float]]:
+def _ours(
+    case: Case, folder: Path, precision: str, compiled: bool = False
+) -> Callable[[], list[float]]:
     settings, model = case.settings(precision), case.model()
-    way = Execution(HowSettings(workers=case.workers))
+    way = Execution(HowSettings(workers=case.workers, compile=compiled))
     task = Task(model, case.samples(), make_objective(settings, model, None))
     prepare_model(model, way.how)
     checkpoints = Checkpoints(folder / "state", "benchmark")
 
     def train() -> list[float]:
         curve = fit(task, settings, 0, checkpoints, lambda *row: None, way)
+        _finish(case)
         return [row.loss for row in curve]
 
     return train
+
+
+def _finish(case: Case) -> None:
+    if case.device == "cuda":
+        torch.cuda.synchronize()
 
 
 def _largest_difference(a: list[float], b: list[float]) -> float:
     return max(abs(x - y) / abs(x) for x, y in zip(a, b, strict=True))
 
 
-def _cases(options: Options, folder: str) -> list[Case]:
+def _cpu_cases(options: Options, folder: str) -> list[Case]:
     digits = architecture_from_json(ROOT / "config" / "models" / "digits-rn.json")
     n = 64 if options.quick else 2560
-    images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
-    split = PreparedSplit(images, np.arange(n) % len(CLASSES), [str(index) for index in range(n)])
-    arrays = write_prepared(Path(folder) / "prepared", "digits", {SPLIT: split}, CLASSES)
+    arrays = _arrays(Path(folder), "digits", n, 32)
     first = Case(
         name="digits-32px",
         header=_header(digits, DIGITS_PREPROCESSING),
@@ -198,7 +235,7 @@ def _cases(options: Options, folder: str) -> list[Case]:
         steps=2 if options.quick else 20,
         augment="none",
         workers=1,
-        device=options.device,
+        device="cpu",
     )
     photos = photo_crops(8 if options.quick else 64, 375, 500)
     labels = [index % 4 for index in range(len(photos))]
@@ -216,6 +253,24 @@ def _cases(options: Options, folder: str) -> list[Case]:
     return [first, second]
 
 
+def _gpu_cases(options: Options, folder: str) -> list[Case]:
+    arrays = _arrays(Path(folder), "noise", 32 if options.quick else 4096, 224)
+    names = ["ViT-B-32"] if options.quick else ["ViT-B-32", "ViT-B-16"]
+    return [
+        Case(
+            name=f"{name.lower()}-224px",
+            header=_header(open_clip.get_model_config(name), CLIP_PREPROCESSING),
+            manifest=arrays,
+            batch_size=16 if options.quick else 512,
+            steps=2 if options.quick else 16,
+            augment="none",
+            workers=4,
+            device=options.device,
+        )
+        for name in names
+    ]
+
+
 def _header(
     architecture: dict[str, Any] | None, preprocessing: dict[str, Any], classes: list[str] = CLASSES
 ) -> ThetaHeader:
@@ -227,3 +282,10 @@ def _header(
         class_names=classes,
         parents={},
     )
+
+
+def _arrays(folder: Path, name: str, n: int, size: int) -> Path:
+    images = np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+    ids = [str(index) for index in range(n)]
+    split = PreparedSplit(images, np.arange(n) % len(CLASSES), ids)
+    return write_prepared(folder / "prepared" / name, name, {SPLIT: split}, CLASSES)
