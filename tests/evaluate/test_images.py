@@ -221,3 +221,21 @@ def test_a_table_of_evaluations_of_other_images_is_refused(build, folder, tmp_pa
     )
     with pytest.raises(DamagedFile, match="is of other images of shapes, split test, than"):
         read_inputs(metrics, [path.with_name("predictions.parquet") for path in metrics], settings)
+
+
+def test_from_a_node_s_disk_all_is_the_same(build, tmp_path, monkeypatch):
+    """Metrics, predictions and what was seen; an evaluation elsewhere computes nothing again."""
+    plain = build(output_dir=tmp_path / "plain", logits=["0.500"])
+    metrics, expected, _ = run(plain)
+    monkeypatch.setenv("WISEFT_NODE", str(tmp_path / "node"))
+    near = build(output_dir=tmp_path / "near", logits=["0.500"])
+    found, table, _ = run(near)
+    assert len(list((tmp_path / "node").rglob("*.png"))) == PER_CLASS * len(CLASSES)
+    pd.testing.assert_frame_equal(table, expected)
+    for key in ("rows", "identity", "predictions_sha256"):
+        assert found[key] == metrics[key]
+    assert found["how"]["images"] == metrics["how"]["images"]
+    before = (near.output_dir / "shapes" / NAME).stat().st_mtime_ns
+    monkeypatch.delenv("WISEFT_NODE")
+    assert run(near)[1].equals(expected)
+    assert (near.output_dir / "shapes" / NAME).stat().st_mtime_ns == before

@@ -196,6 +196,16 @@ def test_files_are_cropped_from_the_whole_image_whatever_is_cached(folder):
     assert np.array_equal(plain.read(0, np.arange(6)).permute(0, 2, 3, 1).numpy(), centre)
 
 
+def test_from_a_node_s_disk_crops_are_the_same(folder, tmp_path, monkeypatch):
+    settings, manifest = FinetuneSettings(augment="crop"), open_manifest(folder)
+    samples = TrainingImages(manifest, "train", np.arange(6), settings, Transform(size=32), seed=0)
+    expected = samples.read(2, np.arange(6))
+    monkeypatch.setenv("WISEFT_NODE", str(tmp_path / "node"))
+    for _ in range(2):
+        assert torch.equal(samples.read(2, np.arange(6)), expected)
+    assert len(list((tmp_path / "node").rglob("*.png"))) == 6
+
+
 def test_a_border_is_cropped_off_before_anything_else(tmp_path, picture):
     picture.save(tmp_path / "image.png")
     inner = np.asarray(picture)[2:-2, 2:-2]

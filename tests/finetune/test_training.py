@@ -220,3 +220,12 @@ def test_from_scratch_draws_weights_by_the_seed(train, settings, manifest, theta
     assert not torch.equal(theta.tensors["image.conv1.weight"], other["image.conv1.weight"])
     losses = [float(row["loss"]) for row in curve(found["a"])]
     assert np.mean(losses[-3:]) < 0.75 * np.mean(losses[:3])
+
+
+def test_from_a_node_s_disk_weights_are_the_same(train, settings, monkeypatch):
+    first = train(settings())
+    node = train.folder / "node"
+    monkeypatch.setenv("WISEFT_NODE", str(node))
+    second = train(settings(), name="again")
+    assert len(list(node.rglob("*.npy"))) == 1
+    assert first.theta_1.read_bytes() == second.theta_1.read_bytes()

@@ -39,3 +39,11 @@ def test_how_is_in_the_environment_of_commands_alone() -> None:
     variables = read(REPOSITORY, **how).told.environment().removeprefix(plain).split()
     expected = ["DEVICE_MEMORY_GB=24.0", "BATCH_SIZE=64", "COMPILE=True"]
     assert variables == [f"WISEFT_{each}" for each in expected]
+
+
+def test_the_folder_of_a_node_is_in_the_environment_alone() -> None:
+    plain, node = read(REPOSITORY), read(REPOSITORY, datasets={"node": "$TMPDIR/${USER}"})
+    added = node.told.environment().removeprefix(plain.told.environment())
+    assert added == " WISEFT_NODE='$TMPDIR/${{USER}}'"  # a shell on the node gets it unfilled
+    assert node.told.places() == plain.told.places()
+    assert recipe(node) == recipe(plain)

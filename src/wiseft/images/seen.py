@@ -42,9 +42,13 @@ class Seen:
         self.rows: NDArray[np.void] = np.zeros(len(names), ROW)
         self.cached: str | None = None
 
-    def note(self, index: int, file: BufferedReader) -> None:
-        """Take the hash of an open file and go back to its start; threads do so side by side."""
-        stamp = _stamp(os.fstat(file.fileno()))
+    def note(self, index: int, file: BufferedReader, of: os.stat_result | None = None) -> None:
+        """Take the hash of an open file and go back to its start; threads do so side by side.
+
+        Args:
+            of: status of the file that the open one is a copy of; None: it is no copy.
+        """
+        stamp = _stamp(of or os.fstat(file.fileno()))
         sha256 = hashlib.file_digest(file, "sha256").digest()
         self.rows[index] = stamp, np.frombuffer(sha256, np.uint8)
         file.seek(0)

@@ -27,6 +27,7 @@ from wiseft.images.index import (
     read_index,
 )
 from wiseft.images.manifest import Manifest, SplitFiles, open_manifest
+from wiseft.images.node import near
 from wiseft.images.seen import Seen
 from wiseft.thetas.preprocessing import Transform
 
@@ -181,8 +182,9 @@ def open_arrays(manifest: Manifest, files: SplitFiles) -> NDArray[np.uint8]:
     """
     if files.images is None:
         raise WiseftError(f"{manifest.path}: layout arrays without images. Prepare it again.")
-    path = manifest.path.parent / files.images
-    check_hash(manifest, files, "images", path)
+    path, of = near(manifest.path.parent / files.images, files.sha256["images"])
+    if of is None:
+        check_hash(manifest, files, "images", path)
     images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     if len(images) != files.n:
         raise WiseftError(f"{path}: expected {files.n} images, found {len(images)}.")

@@ -55,9 +55,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     places: list[int] = []
     note = Seen.note
 
-    def counted(self, index, file):
+    def counted(self, index, file, of=None):
         places.append(index)
-        note(self, index, file)
+        note(self, index, file, of)
 
     monkeypatch.setattr(Seen, "note", counted)
     return places

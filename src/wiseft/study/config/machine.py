@@ -66,6 +66,9 @@ class DatasetPlaces(Entry):
     cache: Names = []
     """Datasets of image files to decode once, with the model's transform, and keep. Evaluations
     are faster from the second one on; an image takes size x size x 3 bytes of disk space."""
+    node: str | None = None
+    """Folder on a node's own disk, such as `$TMPDIR/wiseft`. Jobs copy the images that they read to
+    it, and read them there from then on. Without room there, they read them where they lie."""
 
 
 class Training(Entry):

@@ -89,7 +89,7 @@ class Told:
 
     def environment(self) -> str:
         """Variables of every command, as a shell sets them, with braces doubled for Snakemake: how
-        trainings and evaluations are carried out, and where features of frozen towers are kept.
+        trainings and evaluations are carried out, and where features and copies of images are kept.
         """
         how = shlex.quote(self._runs.settings.training.how.model_dump_json())
         features = paths.state_path("features")
@@ -100,6 +100,7 @@ class Told:
             "BATCH_SIZE": settings.evaluation.how.batch_size,
             "COMPILE": settings.evaluation.how.compile or None,
             "REHEARSAL": 1 if settings.rehearsal else None,
+            "NODE": shlex.quote(settings.datasets.node) if settings.datasets.node else None,
         }
         text += "".join(f" WISEFT_{k}={v}" for k, v in given.items() if v is not None)
         return text.replace("{", "{{").replace("}", "}}")
@@ -108,7 +109,7 @@ class Told:
         """Where datasets lie, for fetching them; with a record of fetched files, around that."""
         chosen = {"folder": str(Path(record).parents[1])} if record else {}
         return self._data.places.model_copy(update=chosen).model_dump_json(
-            exclude={"cache", "part"}
+            exclude={"cache", "part", "node"}
         )
 
     def package_sha256(self, file: str) -> str:
