@@ -7,7 +7,9 @@ configuration and tokenizer are kept.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,8 +18,9 @@ import torch
 from torch import Tensor
 
 from wiseft.base.alphas import FIXED_ALPHA, format_alpha
-from wiseft.combine.files import interpolate_files
+from wiseft.combine.files import interpolate_files, mix
 from wiseft.combine.linear_combination import interpolate
+from wiseft.combine.recipe_settings import Recipe, recipe_at
 from wiseft.errors import WiseftError, some
 from wiseft.foreign import huggingface
 from wiseft.foreign.adapters import write_scaled
@@ -30,7 +33,7 @@ from wiseft.foreign.tokenizer_files import compare_tokenizers
 from wiseft.foreign.wrappers import key_of
 from wiseft.models.towers import check_fit, floating
 from wiseft.thetas.tensor_file import LazyTensors, examples
-from wiseft.thetas.tensor_views import renamed
+from wiseft.thetas.tensor_views import Computed, joined, renamed
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,9 @@ def merge_files(
     weights: str | None = None,
     as_adapter: bool = False,
     alphas: Mapping[str, str] = MappingProxyType({}),
+    recipe: Mapping[str, Any] | None = None,
+    more: Sequence[Path] = (),
+    like: Path | None = None,
 ) -> None:
     """Write (1 - alpha) a + alpha b in the format of `a`.
 
@@ -67,6 +73,10 @@ def merge_files(
         weights: the key of the weights in `.pt` files that hold several mappings of tensors.
         as_adapter: write the adapter `b`, scaled, instead of `a` with it merged.
         alphas: of single tensors, by their names in `a`, in place of `alpha`; not of two thetas.
+        recipe: of `wiseft combine`, with its `kind`. What it makes of `a`, b and `more` takes the
+            place of b. If it needs an `alpha` and has none, it gets this one, and alpha is 1.
+        more: further fine-tuned models that the recipe takes, or adapters for `a`.
+        like: with a recipe, the one whose format is written; None: `a`.
 
     Raises:
         WiseftError: if alpha is none, a checkpoint is refused, the two are of different
@@ -75,21 +85,27 @@ def merge_files(
     alpha = format_alpha(alpha)
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
+    if as_adapter if recipe else more:
+        raise WiseftError("--more is for a --recipe, and --as-adapter for none; leave one out")
+    if recipe:
+        by_recipe([a, b, *more], recipe, alpha, weights, like or a)(output)
+        log.info(f"{output}: from {a} to what {recipe['kind']} makes, alpha {alpha}")
+        return
     if as_adapter:
         write_scaled(b, open_model(a, weights=weights, also=True).checkpoint, alpha, output)
         log.info(f"{output}: the adapter {b} for {a}, scaled to alpha {alpha}")
         return
-    like, other = _opened(a, b, weights)
-    first, second = like.checkpoint, other.checkpoint
-    if are_thetas(like, other):
-        interpolate_files(like.path, other.path, alpha, output)
+    own, other = _opened(a, b, weights)
+    first, second = own.checkpoint, other.checkpoint
+    if are_thetas(own, other):
+        interpolate_files(own.path, other.path, alpha, output)
         return
     also = {
         key: _between(each, second.also[key], alpha, device, alphas)
         for key, each in first.also.items()
     }
     mixed = _between(first, second, alpha, device, alphas)
-    like.write(mixed, output, also=also)
+    own.write(mixed, output, also=also)
     for each in (first, second):
         if each.left:
             log.info(f"{each.path}: not merged, and not in {output}: {some(each.left, 12)}")
@@ -100,6 +116,49 @@ def merge_files(
     beside = f"; and those of {', '.join(map(key_of, also))}" if also else ""
     n = len(first.tensors) - integers
     log.info(f"{output}: {n} tensors between {a} and {b} at alpha {alpha}{kept}{beside}")
+
+
+def by_recipe(
+    paths: Sequence[Path], recipe: Mapping[str, Any], alpha: str, weights: str | None, like: Path
+) -> Callable[[Path], None]:
+    """Return what writes the model between the first one and what a recipe makes; all is checked.
+
+    Args:
+        paths: the zero-shot model, and fine-tuned ones or adapters for it.
+        like: the one whose format is written.
+    """
+    made, share = recipe_at(recipe, len(paths) - 1, alpha)
+    base = open_model(paths[0], weights=weights, also=True)
+    pairs = [_opened(like, each, weights, base) for each in paths]
+    if any(are_thetas(*pair) for pair in pairs):
+        raise WiseftError("of thetas of wiseft, use `wiseft combine`; here a recipe takes no theta")
+    own, models = pairs[0][0], [other.checkpoint for _, other in pairs]
+    also = {
+        key: _made(made, share, each, [model.also[key] for model in models])
+        for key, each in own.checkpoint.also.items()
+    }
+    return partial(own.write, _made(made, share, own.checkpoint, models), also=also)
+
+
+def _made(recipe: Recipe, alpha: str, like: Checkpoint, models: Sequence[Checkpoint]) -> _Mixed:
+    """Return the tensors between the first model and what a recipe makes, in the dtypes of one."""
+    shapes, tied = examples(like.tensors), tied_names(like.config, like.tensors)
+    own = {name: name for name in floating(shapes) if tied.get(name) not in shapes}
+    thetas = [renamed(_fitting(like, each), own) for each in models]
+    made = mix(recipe, thetas if recipe.inputs.from_zero_shot else thetas[1:])
+    sources = {name: own.get(name, tied.get(name, name)) for name in shapes}
+    how = {name: partial(_as, sources[name], shape.dtype) for name, shape in shapes.items()}
+    end = replace(like, tensors=Computed(joined(like.tensors, made), how))
+    return _between(end, models[0], turned(alpha), "cpu", {})
+
+
+def _as(name: str, dtype: torch.dtype, tensors: Mapping[str, Tensor]) -> Tensor:
+    return tensors[name].to(dtype)
+
+
+def turned(alpha: str) -> str:
+    """Return the alpha of the same model, seen from the other end."""
+    return format_alpha(round(1 - float(alpha), 3))
 
 
 def check_files(a: Path, b: Path, weights: str | None = None) -> tuple[Opened, Opened]:
@@ -115,10 +174,10 @@ def are_thetas(like: Opened, other: Opened) -> bool:
     return like.header is not None and other.header is not None
 
 
-def _opened(a: Path, b: Path, weights: str | None) -> tuple[Opened, Opened]:
-    """Return two models whose configurations fit."""
+def _opened(a: Path, b: Path, weights: str | None, base: Any = None) -> tuple[Opened, Opened]:
+    """Return two models whose configurations fit; an adapter is one for `base`, or else for a."""
     like = open_model(a, weights=weights, also=True)
-    other = open_model(b, like, weights, also=True)
+    other = open_model(b, base or like, weights, also=True)
     first, second = like.checkpoint, other.checkpoint
     if are_thetas(like, other):
         return like, other
@@ -160,6 +219,12 @@ def _between(
     """Return the tensors between two checkpoints that fit."""
     if odd := [name for name in alphas if name not in first.tensors]:
         raise WiseftError(f"{odd[0]} gets an alpha of its own, but not all of {first.path} has it")
+    every = {**dict.fromkeys(first.tensors, alpha), **alphas}
+    return _Mixed(first.tensors, _fitting(first, second), every, device)
+
+
+def _fitting(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
+    """Return the second's tensors under the first's names, if the two can be mixed."""
     end = _named_like(first, second)
     if first.tensors.keys() != end.keys():
         end = _untied(first, second, end)
@@ -180,8 +245,7 @@ def _between(
                 "only real floating-point numbers are averaged; save both models with real "
                 "floating-point weights (complex ones by torch.view_as_real)"
             )
-    every = {**dict.fromkeys(first.tensors, alpha), **alphas}
-    return _Mixed(first.tensors, end, every, device)
+    return end
 
 
 def _untied(
