@@ -233,12 +233,13 @@ def test_adapters_and_other_dtypes(tmp_path):
         ({"kind": "fisher"}, "g", {}, "recipe is fisher, which also takes fisher, but there are"),
         ({"kind": "soup-greedy"}, "g", {}, "which also takes dataset"),
         ({"kind": "patching", "alpha": 0.3}, "g", {}, "which also takes head"),
+        ({}, "g", {}, "key `kind` is missing"),
         ({"kind": "tie"}, "g", {}, "there is no recipe 'tie'; choose one of"),
         (TIES | {"densty": 1}, "g", {}, "densty"),
         (TIES, "", {}, "at least two models that were fine-tuned from it"),
         (SLERP, "g", {}, "key `thetas`"),
-        (None, "g", {}, "--more is for a --recipe"),
-        (TIES, "g", {"parts": {"a": "image"}}, "--part goes without one"),
+        (None, "g", {}, "give --more with a --recipe"),
+        (TIES, "g", {"parts": {"a": "image"}}, "--part without one"),
         (TIES, "g", {"budget": 3}, "too small for the alphas 0, 1, 0.5 and one of the recipe"),
     ],
 )
@@ -255,7 +256,7 @@ def test_thetas_and_adapters_as_such_are_refused(tmp_path):
     z, f = (tmp_path / f"{name}.theta" for name in "zf")
     with pytest.raises(WiseftError, match="use `wiseft combine`; here a recipe takes no theta"):
         merge_files(z, f, 1, tmp_path / "out", recipe={"kind": "soup-uniform"}, more=[f])
-    with pytest.raises(WiseftError, match="--as-adapter for none"):
+    with pytest.raises(WiseftError, match="--as-adapter without one"):
         merge_files(z, f, 1, tmp_path / "out", recipe=SLERP, as_adapter=True)
 
 

@@ -51,5 +51,5 @@ def merge(
 
     where = "cpu" if device == "cpu" else start_torch(1, device, mps=True)
     how = parsed(dict[str, Any], recipe, "--recipe")
-    at = alpha or ("1.000" if how else FIXED_ALPHA)
+    at = alpha or (FIXED_ALPHA if how is None else "1.000")
     merge_files(a, b, at, output, where, weights, as_adapter, recipe=how, more=more or ())

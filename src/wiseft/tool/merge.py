@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -33,7 +32,7 @@ from wiseft.foreign.tokenizer_files import compare_tokenizers
 from wiseft.foreign.wrappers import key_of
 from wiseft.models.towers import check_fit, floating
 from wiseft.thetas.tensor_file import LazyTensors, examples
-from wiseft.thetas.tensor_views import Computed, joined, renamed
+from wiseft.thetas.tensor_views import joined, renamed
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +54,6 @@ def merge_files(
     alphas: Mapping[str, str] = MappingProxyType({}),
     recipe: Mapping[str, Any] | None = None,
     more: Sequence[Path] = (),
-    like: Path | None = None,
 ) -> None:
     """Write (1 - alpha) a + alpha b in the format of `a`.
 
@@ -69,14 +67,13 @@ def merge_files(
         b: likewise; or an adapter of PEFT for `a`, so that b is `a` with it merged.
         alpha: three decimals in [0, 1].
         output: a new file, or folder where `a` is one.
-        device: that mixes; two thetas of wiseft are mixed tensor by tensor on the CPU.
+        device: that mixes; two thetas of wiseft, and recipes, are mixed on the CPU.
         weights: the key of the weights in `.pt` files that hold several mappings of tensors.
         as_adapter: write the adapter `b`, scaled, instead of `a` with it merged.
         alphas: of single tensors, by their names in `a`, in place of `alpha`; not of two thetas.
         recipe: of `wiseft combine`, with its `kind`. What it makes of `a`, b and `more` takes the
             place of b. If it needs an `alpha` and has none, it gets this one, and alpha is 1.
         more: further fine-tuned models that the recipe takes, or adapters for `a`.
-        like: with a recipe, the one whose format is written; None: `a`.
 
     Raises:
         WiseftError: if alpha is none, a checkpoint is refused, the two are of different
@@ -85,10 +82,10 @@ def merge_files(
     alpha = format_alpha(alpha)
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
-    if as_adapter if recipe else more:
-        raise WiseftError("--more is for a --recipe, and --as-adapter for none; leave one out")
-    if recipe:
-        by_recipe([a, b, *more], recipe, alpha, weights, like or a)(output)
+    if more if recipe is None else as_adapter:
+        raise WiseftError("give --more with a --recipe, and --as-adapter without one")
+    if recipe is not None:
+        by_recipe([a, b, *more], recipe, alpha, weights, a)(output)
         log.info(f"{output}: from {a} to what {recipe['kind']} makes, alpha {alpha}")
         return
     if as_adapter:
@@ -144,16 +141,12 @@ def _made(recipe: Recipe, alpha: str, like: Checkpoint, models: Sequence[Checkpo
     """Return the tensors between the first model and what a recipe makes, in the dtypes of one."""
     shapes, tied = examples(like.tensors), tied_names(like.config, like.tensors)
     own = {name: name for name in floating(shapes) if tied.get(name) not in shapes}
-    thetas = [renamed(_fitting(like, each), own) for each in models]
+    ends = [_fitting(like, each) for each in models]
+    thetas = [renamed(each, own) for each in ends]
     made = mix(recipe, thetas if recipe.inputs.from_zero_shot else thetas[1:])
-    sources = {name: own.get(name, tied.get(name, name)) for name in shapes}
-    how = {name: partial(_as, sources[name], shape.dtype) for name, shape in shapes.items()}
-    end = replace(like, tensors=Computed(joined(like.tensors, made), how))
-    return _between(end, models[0], turned(alpha), "cpu", {})
-
-
-def _as(name: str, dtype: torch.dtype, tensors: Mapping[str, Tensor]) -> Tensor:
-    return tensors[name].to(dtype)
+    names = {name: own.get(name, tied.get(name, name)) for name in shapes}
+    end = renamed(joined(like.tensors, made), names)
+    return _Mixed(end, ends[0], dict.fromkeys(shapes, turned(alpha)), "cpu", shapes)
 
 
 def turned(alpha: str) -> str:
@@ -220,7 +213,7 @@ def _between(
     if odd := [name for name in alphas if name not in first.tensors]:
         raise WiseftError(f"{odd[0]} gets an alpha of its own, but not all of {first.path} has it")
     every = {**dict.fromkeys(first.tensors, alpha), **alphas}
-    return _Mixed(first.tensors, _fitting(first, second), every, device)
+    return _Mixed(first.tensors, _fitting(first, second), every, device, examples(first.tensors))
 
 
 def _fitting(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
@@ -273,7 +266,9 @@ def _is_counter(name: str) -> bool:
 
 
 class _Mixed(LazyTensors):
-    """The first's tensors, of which the floating ones are between it and the other."""
+    """The first's tensors, of which the floating ones are between it and the other, in the dtypes
+    of `shapes`.
+    """
 
     def __init__(
         self,
@@ -281,9 +276,10 @@ class _Mixed(LazyTensors):
         other: Mapping[str, Tensor],
         alphas: Mapping[str, str],
         device: torch.device | str,
+        shapes: Mapping[str, Tensor],
     ):
         self._both, self._alphas, self._device = (first, other), alphas, device
-        self.shapes = examples(first)
+        self.shapes = shapes
         torch.empty(_KEPT, dtype=torch.uint8)
 
     def __getitem__(self, name: str) -> Tensor:

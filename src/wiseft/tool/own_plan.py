@@ -164,9 +164,7 @@ class Plan:
             if (at := self._on_line(line, 1 + share, points)) is not None:
                 return points[at], start, point_of(start, own)
             better = {at: s.value if s.higher_is_better else -s.value for at, s in line.items()}
-            ranks = {
-                at: (value, at == start) for at, value in better.items() if not made or at in made
-            }
+            ranks = {at: (v, at == start) for at, v in better.items() if at in (made or line)}
             own[part] = max(ranks, key=ranks.__getitem__)
             left = None if left is None else left - len(line) + 1
         return None, start, made[own[part]] if made else point_of(start, own)

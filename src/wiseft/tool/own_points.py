@@ -108,7 +108,7 @@ class Points:
             other, first = check_files(fine, zero, weights)
             opened = first, other
         own = _own(parts, opened, opened[not is_adapter(fine)].checkpoint) if parts else {}
-        if recipe:
+        if recipe is not None:
             like = opened[not is_adapter(fine)].path
             by_recipe([zero, fine, *others], recipe, ENDS[1], weights, like)
         paths = zero, fine, *others
@@ -174,15 +174,17 @@ class Points:
         size = sum(file.stat().st_size for file in files if file.is_file())
         require_space(folder, size, f"the model at alpha {shown(point)}")
         alpha, alphas = self._alphas(point)
-        how: dict[str, Any] = {"alphas": alphas}
+        to = folder / own.name
         if is_made(point):
-            how = {"recipe": self.recipe, "more": self.more, "like": own}
-        elif not is_adapter(second) and not are_thetas(*self.opened):
+            with quiet():
+                by_recipe([first, second, *self.more], self.recipe, alpha, self.weights, own)(to)
+            return to
+        if not is_adapter(second) and not are_thetas(*self.opened):
             first, second, alpha = second, first, turned(alpha)
-            how = {"alphas": {name: turned(each) for name, each in alphas.items()}}
+            alphas = {name: turned(each) for name, each in alphas.items()}
         with quiet():
-            merge_files(first, second, alpha, folder / own.name, weights=self.weights, **how)
-        return folder / own.name
+            merge_files(first, second, alpha, to, weights=self.weights, alphas=alphas)
+        return to
 
     def _model(self, point: str, folder: Path) -> Path:
         """Return an end itself, in F's format if it has another; else the model in between."""

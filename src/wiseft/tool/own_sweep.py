@@ -163,11 +163,10 @@ def sweep_with(
     output, given = Path(output), None if alpha is None else format_alpha(alpha)
     roles = Roles(held_out, reference, shifts, keep)
     needed, grid = needed_alphas(given), whole_grid(alphas, given)
-    if parts if recipe else more:
-        raise WiseftError("--more is for a --recipe, and --part goes without one; leave one out")
-    searched, made = (parts or {}), list[str]()
-    if recipe:
-        made, searched = points_made(recipe, grid), {str(recipe["kind"]): ""}
+    if more if recipe is None else parts:
+        raise WiseftError("give --more with a --recipe, and --part without one")
+    made = points_made(recipe, grid) if recipe is not None else []
+    searched = {str(recipe["kind"]): ""} if recipe else parts or {}
     plan = Plan(grid, needed, searched, budget, held_out, metrics, made)
     if jobs > 1 and (parts or budget is not None):
         option = "--part" if parts else "--budget"
