@@ -163,6 +163,13 @@ class Points:
         alpha, own = split_point(point)
         return alpha, {name: own[part] for name, part in self.parts.items() if part in own}
 
+    def check_room(self, folder: Path, what: str) -> None:
+        """Check that a model fits into a folder; a WiseftError calls it `what`."""
+        own = self.like.path
+        files = own.rglob("*") if own.is_dir() else [own]
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        require_space(folder, size, what)
+
     def write(self, point: str, folder: Path) -> Path:
         """Write the model at a point into a folder, in F's format; return its path.
 
@@ -170,9 +177,7 @@ class Points:
             WiseftError: if there is no room for it.
         """
         own, (first, second) = self.like.path, self.ends
-        files = own.rglob("*") if own.is_dir() else [own]
-        size = sum(file.stat().st_size for file in files if file.is_file())
-        require_space(folder, size, f"the model at alpha {shown(point)}")
+        self.check_room(folder, f"the model at alpha {shown(point)}")
         alpha, alphas = self._alphas(point)
         to = folder / own.name
         if is_made(point):

@@ -185,6 +185,7 @@ def sweep_with(
                 first[point] = frame
                 write_json(output / WORK / INPUTS, inputs)  # what fails at once claims nothing
 
+        points.check_room(output, "a model between the two")  # before evaluations that take long
         results = measure_all(points, plan.next, check, jobs)
         taken = chosen(results[ENDS[0]], list(roles.places), metrics)
         sets = {
