@@ -80,6 +80,20 @@ def test_parts_cover_every_tensor_of_a_tower(architecture: dict) -> None:
     assert group_alphas(names, ALL).keys() == set(names)
 
 
+@pytest.mark.parametrize(
+    ("first", "block", "last"),
+    [
+        ("model.embed_tokens.weight", "model.layers.{}.mlp.up_proj.weight", "lm_head.weight"),
+        ("transformer.wte.weight", "transformer.h.{}.ln_1.bias", "transformer.ln_f.bias"),
+        ("bert.embeddings.LayerNorm.bias", "bert.encoder.layer.{}.output.bias", "classifier.bias"),
+        ("vit.embeddings.cls_token", "vit.encoder.layer.{}.output.bias", "vit.layernorm.bias"),
+    ],
+)
+def test_models_of_transformers(first: str, block: str, last: str) -> None:
+    parts, blocks = parts_of([first, block.format(0), block.format(11), last])
+    assert list(parts.values()) == ["stem", "blocks.0", "blocks.1", "tail"] and blocks == 2
+
+
 def test_text_tower() -> None:
     names = [*names_of(VIT), "text.transformer.resblocks.0.ln_1.weight", "text.logit_scale"]
     found = group_alphas(names, ALL | {"text": 0.9})

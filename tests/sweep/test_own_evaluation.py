@@ -385,8 +385,9 @@ def test_no_room_for_a_model(tmp_path, monkeypatch):
     monkeypatch.setattr("wiseft.base.io.shutil.disk_usage", lambda path: os.stat_result((0,) * 10))
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("wiseft.base.io.shutil.disk_usage", lambda path: usage)
-    with pytest.raises(WiseftError, match=r"the model at alpha 0\.5 needs"):
-        wiseft.sweep_with(z, f, counted(), tmp_path / "out", **ROLES)
+    with pytest.raises(WiseftError, match="a model between the two needs"):
+        wiseft.sweep_with(z, f, script(tmp_path), tmp_path / "out", **ROLES)
+    assert runs(tmp_path) == 0
 
 
 def test_the_command_line(tmp_path, capsys):

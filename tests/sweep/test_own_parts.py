@@ -186,12 +186,3 @@ def test_the_command_line_asks_for_name_and_expression(given, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["sweep", "z", "f", "--evaluate", "x {model}", *sets, *parts])
     assert "give each --part once, as NAME=REGEX" in capsys.readouterr().err
-
-
-def test_a_recipe_is_refused_with_what_to_do_instead(tmp_path, capsys):
-    sets = ["--held-out", "val", "--reference", "test", "--shift", "other", "-o", str(tmp_path)]
-    more = ["--recipe", '{"kind": "ties"}', "--more", "g"]
-    with pytest.raises(SystemExit):
-        main(["sweep", "z", "f", "--evaluate", "x {model}", *sets, *more])
-    said = capsys.readouterr().err
-    assert "leave out --recipe" in said and "merge several models first" in said

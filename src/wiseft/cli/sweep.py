@@ -82,7 +82,8 @@ def sweep(
         class_names: JSON object, or @file, that maps folder names or labels to class names.
         head: File with the head of F, if F does not contain it.
         recipe: Recipe of `wiseft combine`, as JSON or @file, e.g. {"kind": "lines"}. The theta that
-            it makes from Z, F and --more replaces F.
+            it makes from Z, F and --more replaces F. With --evaluate it is swept beside F, and the
+            best model is OUT/recipe.
         more: A further fine-tuned model for --recipe. Repeatable.
         image_column: Column of a table that holds the images or their paths, if its name is
             unusual. Repeatable, for tables that differ.
@@ -165,14 +166,14 @@ def _with_own(
     if not all(map(all, parts)) or len(dict(parts)) < len(parts):
         raise WiseftError("give each --part once, as NAME=REGEX")
     names["parts"] = dict(parts)
+    names["recipe"] = parsed(dict[str, Any], given.pop("recipe"), "--recipe")
+    names["more"] = given.pop("more") or ()
     kept = "reference output alpha weights device threads seed jobs budget"
     own = {name: given.pop(name) for name in kept.split()}
     given.pop("follow_links")
     if odd := [name for name, value in given.items() if value]:
-        first = "; merge several models first, and give the result as F"
         raise WiseftError(
             f"leave out --{odd[0].replace('_', '-')}, which --evaluate has no use for"
-            + first * (odd[0] in ("recipe", "more"))
         )
     grid = alphas.split(",") if alphas else ALPHAS
     return sweep_with(

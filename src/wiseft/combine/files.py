@@ -18,6 +18,7 @@ from wiseft.combine.recipe import Mixture
 from wiseft.combine.recipe_settings import Recipe
 from wiseft.combine.task_vectors import Merge, Merged
 from wiseft.errors import WiseftError
+from wiseft.thetas.tensor_file import LazyTensors
 from wiseft.thetas.tensor_views import joined
 from wiseft.thetas.theta import (
     StoredTheta,
@@ -70,22 +71,36 @@ def combine_files(recipe: Recipe, output: Path, device: torch.device | str = "cp
     return save_theta(output, mixed.tensors, mixed_header(mixed, settings, seed))
 
 
-def open_thetas(paths: Sequence[Path]) -> list[StoredTheta]:
-    """Return thetas that can be combined.
+def mix(recipe: Recipe, thetas: Sequence[LazyTensors]) -> Mapping[str, Tensor]:
+    """Return what a recipe makes of tensors that are no thetas, each when it is asked for.
+
+    Args:
+        recipe: takes nothing but thetas; those that it names are not looked at.
+        thetas: floating tensors of equal names and shapes, in the recipe's order.
+    """
+    options, inputs = recipe
+    header = ThetaHeader("combined", "combine", 0, {}, {}, [])
+    given = inputs.model_copy(update={"thetas": [StoredTheta(each, header, "") for each in thetas]})
+    mixed: Mixture = plugins.load(plugins.RECIPES, options.kind).apply(options, given, "cpu")
+    return mixed.tensors
+
+
+def open_thetas(thetas: Sequence[Path | StoredTheta]) -> list[StoredTheta]:
+    """Return thetas that can be combined; those that are open already as they are.
 
     Raises:
         WiseftError: naming the files, if they are of different architectures, classes or
             preprocessing, or one is missing or broken.
     """
-    thetas = [open_theta(path) for path in paths]
-    for path, theta in zip(paths[1:], thetas[1:], strict=True):
-        with naming(paths[0], path):
-            check_compatible(thetas[0], theta)
-    return thetas
+    opened = [each if isinstance(each, StoredTheta) else open_theta(each) for each in thetas]
+    for given, theta in zip(thetas[1:], opened[1:], strict=True):
+        with naming(thetas[0], given):
+            check_compatible(opened[0], theta)
+    return opened
 
 
 @contextlib.contextmanager
-def naming(first: Path, second: Path) -> Iterator[None]:
+def naming(first: Any, second: Any) -> Iterator[None]:
     """Put the names of two files before what is wrong with them."""
     try:
         yield
@@ -118,7 +133,8 @@ def merged(thetas: list[StoredTheta], merge: Merge, scales: Sequence[float] = ()
 
 
 def _with_head(mixed: Mapping[str, Tensor], like: ThetaHeader) -> Mapping[str, Tensor]:
-    return joined(mixed, HeadBuilder(like, mixed).head(mixed)) if has_text(mixed) else mixed
+    known = bool(like.architecture) and has_text(mixed)  # `mix` has names of other programs
+    return joined(mixed, HeadBuilder(like, mixed).head(mixed)) if known else mixed
 
 
 def mixed_header(mixed: Mixture, settings: dict[str, Any], seed: int | None) -> ThetaHeader:

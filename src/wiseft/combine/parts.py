@@ -8,17 +8,19 @@ from collections.abc import Iterable
 _Depth = tuple[int, int]
 
 _WRAPPERS = {"trunk", "transformer", "encoder", "vision_model", "model"}
-_CONTAINERS = {"resblocks", "blocks", "layers", "stages"}
+_CONTAINERS = {"resblocks", "blocks", "layers", "stages", "layer", "block", "h"}
 """Modules that are lists of blocks; those of a ResNet are called layer1 to layer4."""
-# Components of the names of open_clip's, timm's and ALIGN's image towers.
+# Components of the names of open_clip's, timm's and ALIGN's image towers, and of transformers.
 _STEM = {
     *("conv1", "conv2", "conv3", "bn1", "bn2", "bn3", "stem", "conv_stem", "embeddings"),
     *("class_embedding", "positional_embedding", "ln_pre", "patchnorm_pre_ln"),
     *("patch_embed", "pos_embed", "cls_token", "reg_token", "norm_pre"),
+    *("embed_tokens", "wte", "wpe"),
 }
 _TAIL = {
     *("ln_post", "proj", "attnpool", "attn_pool"),
     *("norm", "fc_norm", "head", "top_conv", "top_bn", "conv_head"),
+    *("ln_f", "layernorm", "pooler", "classifier", "lm_head", "fc"),
 }
 _AFTER_HEAD_CONVOLUTION = "bn2"
 """In timm's EfficientNets; in open_clip's ResNets it is in the stem."""
@@ -31,7 +33,7 @@ def parts_of(names: Iterable[str]) -> tuple[dict[str, str | None], int]:
     says nothing of it. The blocks of a ResNet are counted through all stages.
 
     Args:
-        names: of all tensors of a theta.
+        names: of all tensors of a theta, or of another model.
     """
     places = {name: _place(name) for name in names}
     if "image.conv_head.weight" in places:
@@ -46,9 +48,9 @@ def parts_of(names: Iterable[str]) -> tuple[dict[str, str | None], int]:
 
 def _place(name: str) -> str | _Depth | None:
     """Return the part that a tensor is in, the depth of its block, or None if neither is known."""
-    root, *components = name.split(".")
-    if root in ("head", "text"):
-        return root
+    components = name.split(".")
+    if components[0] in ("head", "text"):
+        return components[0]
     for index, component in enumerate(components):
         if component in _STEM:
             return "stem"
@@ -59,7 +61,7 @@ def _place(name: str) -> str | _Depth | None:
         if stage or component in _CONTAINERS:
             rest = [stage[1]] if stage else []
             return _depth(rest + [c for c in components[index + 1 :] if c != "blocks"])
-        if component not in _WRAPPERS:
+        if index and component not in _WRAPPERS:  # the first one is a tower or the model's own name
             return None
     return None
 

@@ -34,7 +34,7 @@ from wiseft.errors import StaleArtifact, WiseftError, some
 from wiseft.thetas.preprocessing import Transform, parse_preprocessing
 from wiseft.thetas.tensor_file import (
     TENSORS_SUM,
-    StoredTensors,
+    LazyTensors,
     examples,
     open_tensors,
     read_file_header,
@@ -108,7 +108,7 @@ class Theta:
 class StoredTheta:
     """A theta that stays in its file: tensors are read when they are asked for and not kept."""
 
-    tensors: StoredTensors
+    tensors: LazyTensors
     header: ThetaHeader
     identity: str
 

@@ -31,6 +31,7 @@ from wiseft.thetas.tensor_file import TENSORS_SUM, tensors_sha256
 from wiseft.thetas.tensor_views import floating
 from wiseft.thetas.theta import Theta, check_compatible, header_dict, identity, save_theta
 from wiseft.tool.merge import are_thetas, merge_opened, open_both
+from wiseft.tool.merge_by_recipe import by_recipe
 
 log = logging.getLogger(__name__)
 
@@ -178,6 +179,8 @@ def merge_files(
     device: torch.device | str = "cpu",
     weights: str | None = None,
     as_adapter: bool = False,
+    recipe: Mapping[str, Any] | None = None,
+    more: Sequence[Path | str] = (),
 ) -> None:
     """Write what is between two models of any form, as `wiseft.tool.merge.merge_opened` does.
 
@@ -186,9 +189,12 @@ def merge_files(
         b: is given in the same way; or it is an adapter of PEFT for `a`, which is merged into `a`.
         alpha: in [0, 1], of at most three decimals.
         output: a new file, or folder where `a` is one.
-        device: that mixes; two thetas of wiseft are mixed tensor by tensor on the CPU.
+        device: that mixes; two thetas of wiseft, and recipes, are mixed on the CPU.
         weights: the key of the weights in `.pt` files that hold several mappings of tensors.
         as_adapter: write the adapter `b`, scaled, instead of `a` with it merged.
+        recipe: of `wiseft combine`, with its `kind`. What it makes of `a`, b and `more` takes the
+            place of b. If it needs an `alpha` and has none, it gets this one, and alpha is 1.
+        more: further fine-tuned models that the recipe takes, or adapters for `a`.
 
     Raises:
         WiseftError: if alpha is none, a checkpoint is refused, the two do not fit, or `output`
@@ -197,7 +203,13 @@ def merge_files(
     alpha = format_alpha(alpha)
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
-    start, end = local_path(a), local_path(b)
+    if more if recipe is None else as_adapter:
+        raise WiseftError("give --more with a --recipe, and --as-adapter without one")
+    start, end, *others = map(local_path, [a, b, *more])
+    if recipe is not None:
+        by_recipe([start, end, *others], recipe, alpha, weights, start)(output)
+        log.info(f"{output}: from {a} to what {recipe['kind']} makes, alpha {alpha}")
+        return
     if as_adapter:
         write_scaled(end, open_model(start, weights=weights, also=True).checkpoint, alpha, output)
         log.info(f"{output}: the adapter {b} for {a}, scaled to alpha {alpha}")

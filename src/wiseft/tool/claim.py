@@ -18,7 +18,7 @@ from wiseft.errors import WiseftError
 from wiseft.foreign.adapters import digest_of
 from wiseft.foreign.door import Given
 from wiseft.tool.folders import Folder
-from wiseft.tool.record import MODEL, PARTS, read_record
+from wiseft.tool.record import MODEL, PARTS, RECIPE, read_record
 
 WORK, INPUTS = ".work", "inputs.json"
 """Inside the sweep's folder: what was evaluated, so that another call continues."""
@@ -70,7 +70,7 @@ def check_claim(output: Path, inputs: Mapping[str, Any]) -> None:
         WiseftError: as `claimed`.
     """
     # A sweep replaces and removes files in these; a link would lead it to those of others.
-    folders = (output, *(output / name for name in (MODEL, PARTS, WORK)))
+    folders = (output, *(output / name for name in (MODEL, PARTS, RECIPE, WORK)))
     places = chain(folders, _lying_in(output / WORK))
     if link := next(filter(Path.is_symlink, places), None):
         raise WiseftError(

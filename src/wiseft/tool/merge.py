@@ -95,18 +95,21 @@ def are_thetas(like: Opened, other: Opened) -> bool:
     return like.header is not None and other.header is not None
 
 
-def open_both(a: Path, b: Path, weights: str | None) -> tuple[Opened, Opened]:
+def open_both(
+    a: Path, b: Path, weights: str | None, base: Opened | None = None
+) -> tuple[Opened, Opened]:
     """Return two models whose configurations fit.
 
     Args:
-        b: may be an adapter of PEFT for `a`; then it is `a` with it merged.
+        b: may be an adapter of PEFT for `base`; then it is that model with it merged.
         weights: the key of the weights in `.pt` files that hold several mappings of tensors.
+        base: None: `a`.
 
     Raises:
         WiseftError: if a checkpoint is refused, or their configurations differ.
     """
     like = open_model(a, weights=weights, also=True)
-    other = open_model(b, like, weights, also=True)
+    other = open_model(b, base or like, weights, also=True)
     first, second = like.checkpoint, other.checkpoint
     if are_thetas(like, other):
         return like, other
@@ -144,10 +147,20 @@ def _between(
     alpha: str,
     device: torch.device | str,
     alphas: Mapping[str, str],
-) -> _Mixed:
+) -> Mixed:
     """Return the tensors between two checkpoints that fit."""
     if odd := [name for name in alphas if name not in first.tensors]:
         raise WiseftError(f"{odd[0]} gets an alpha of its own, but not all of {first.path} has it")
+    every = {**dict.fromkeys(first.tensors, alpha), **alphas}
+    return Mixed(first.tensors, fitting(first, second), every, device, examples(first.tensors))
+
+
+def fitting(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
+    """Return the second's tensors under the first's names, if the two can be mixed.
+
+    Raises:
+        WiseftError: naming both files, if they cannot.
+    """
     end = _named_like(first, second)
     if first.tensors.keys() != end.keys():
         end = _untied(first, second, end)
@@ -168,8 +181,7 @@ def _between(
                 "only real floating-point numbers are averaged; save both models with real "
                 "floating-point weights (complex ones by torch.view_as_real)"
             )
-    every = {**dict.fromkeys(first.tensors, alpha), **alphas}
-    return _Mixed(first.tensors, end, every, device)
+    return end
 
 
 def _untied(
@@ -196,8 +208,10 @@ def _is_counter(name: str) -> bool:
     return name.split(".")[-1] in ("num_batches_tracked", "n_averaged")
 
 
-class _Mixed(LazyTensors):
-    """The first's tensors, of which the floating ones are between it and the other."""
+class Mixed(LazyTensors):
+    """The first's tensors, of which the floating ones are between it and the other, in the dtypes
+    of `shapes`.
+    """
 
     def __init__(
         self,
@@ -205,9 +219,10 @@ class _Mixed(LazyTensors):
         other: Mapping[str, Tensor],
         alphas: Mapping[str, str],
         device: torch.device | str,
+        shapes: Mapping[str, Tensor],
     ):
         self._both, self._alphas, self._device = (first, other), alphas, device
-        self.shapes = examples(first)
+        self.shapes = shapes
         torch.empty(_KEPT, dtype=torch.uint8)
 
     def __getitem__(self, name: str) -> Tensor:

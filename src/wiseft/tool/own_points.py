@@ -9,7 +9,7 @@ import inspect
 import logging
 import shlex
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from wiseft.base.io import require_space, sha256_file, sha256_json
 from wiseft.base.messages import quiet
 from wiseft.base.temporary import temporary_folder
 from wiseft.combine.files import interpolate_files
+from wiseft.combine.recipe_settings import recipe_at
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.foreign.adapters import files_of, is_adapter
 from wiseft.foreign.configs import tied_names
@@ -29,15 +30,16 @@ from wiseft.foreign.door import Opened
 from wiseft.foreign.formats import Checkpoint
 from wiseft.foreign.named import local_path
 from wiseft.models.runtime import start_torch
+from wiseft.models.towers import floating
 from wiseft.tabulate.predictions import ENDS
 from wiseft.tabulate.reported import RESULTS
 from wiseft.tabulate.schema import read, write_parquet
 from wiseft.thetas.tensor_file import examples
-from wiseft.thetas.tensor_views import floating
 from wiseft.tool.claim import WORK, check_claim
 from wiseft.tool.command import Command, ended_by_sigterm, run
 from wiseft.tool.merge import are_thetas, check_files, merge_opened, open_both
-from wiseft.tool.own_plan import shown, split_point, tensors_of
+from wiseft.tool.merge_by_recipe import by_recipe, turned
+from wiseft.tool.own_plan import is_made, shown, split_point, tensors_of
 from wiseft.tool.own_readers import read_results
 from wiseft.tool.own_results import frame_of_lines, json_object
 
@@ -62,8 +64,10 @@ class Points:
         work: the folder that results are kept in.
         device: for `{device}`.
         weights: the key of the weights in a `.pt` that holds several mappings of tensors.
-        sums: of the files of both checkpoints, by name.
+        sums: of the files of all checkpoints, by name; both ends first.
         parts: the part of each tensor that belongs to one.
+        recipe: what makes the models of some points, of the ends and `more`; empty: none.
+        more: further fine-tuned models, as paths.
         stop: ends all commands as soon as it is set.
     """
 
@@ -75,6 +79,8 @@ class Points:
     weights: str | None
     sums: list[dict[str, str]]
     parts: Mapping[str, str]
+    recipe: Mapping[str, Any]
+    more: Sequence[Path]
     stop: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
@@ -87,14 +93,16 @@ class Points:
         device: str = "auto",
         threads: int = 1,
         parts: Mapping[str, str] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        more: Sequence[Path | str] = (),
     ) -> Points:
         """Return them, checked as a merge checks its models. Arguments as of `sweep_with`.
 
         Raises:
-            WiseftError: if a checkpoint or part is refused, or the two do not fit.
+            WiseftError: if a checkpoint, part or recipe is refused, or the two do not fit.
         """
         how = Command.parse(evaluate) if isinstance(evaluate, str) else evaluate
-        zero, fine = map(local_path, ends)
+        zero, fine, *others = map(local_path, [*ends, *more])
         where = str(start_torch(threads, device, mps=True))
         if is_adapter(fine):
             opened = check_files(zero, fine, weights)
@@ -102,13 +110,18 @@ class Points:
             other, first = check_files(fine, zero, weights)
             opened = first, other
         own = _own(parts, opened, opened[not is_adapter(fine)].checkpoint) if parts else {}
-        sums = [{file.name: sha256_file(file) for file in files_of(path)} for path in (zero, fine)]
-        return cls((zero, fine), opened, how, output / WORK, where, weights, sums, own)
+        if recipe is not None:
+            like = opened[not is_adapter(fine)].path
+            by_recipe([zero, fine, *others], recipe, ENDS[1], weights, like)
+        paths = zero, fine, *others
+        sums = [{file.name: sha256_file(file) for file in files_of(path)} for path in paths]
+        about = output / WORK, where, weights, sums, own, recipe or {}, others
+        return cls((zero, fine), opened, how, *about)
 
     @property
     def inputs(self) -> dict[str, Any]:
         """What a sweep's folder is claimed for."""
-        return {"ends": self.sums, "weights": self.weights, "evaluate": self.called}
+        return {"ends": self.sums[:2], "weights": self.weights, "evaluate": self.called}
 
     @property
     def like(self) -> Opened:
@@ -131,7 +144,10 @@ class Points:
         how = self.evaluate
         about = how.identity() if isinstance(how, Command) else _identity(how)
         alpha, own = self._alphas(point)
-        key = [self.sums, self.weights, about, alpha, *([own] if own else [])]
+        if is_made(point):
+            made = recipe_at(self.recipe, 1 + len(self.more), alpha)[0]
+            own = {"recipe": made.options.model_dump(mode="json"), "more": self.sums[2:]}
+        key = [self.sums[:2], self.weights, about, alpha, *([own] if own else [])]
         path = self.work / POINTS / f"{sha256_json(key)}.parquet"
         if path.exists():
             try:
@@ -144,10 +160,17 @@ class Points:
         write_parquet(path, frame, RESULTS)
         return frame
 
-    def _alphas(self, point: str) -> tuple[str, dict[str, str]]:
+    def _alphas(self, point: str) -> tuple[str, dict[str, Any]]:
         """Return the alpha of a point, and of each tensor that has another."""
         alpha, own = split_point(point)
         return alpha, {name: own[part] for name, part in self.parts.items() if part in own}
+
+    def check_room(self, folder: Path, what: str) -> None:
+        """Check that a model fits into a folder; a WiseftError calls it `what`."""
+        own = self.like.path
+        files = own.rglob("*") if own.is_dir() else [own]
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        require_space(folder, size, what)
 
     def write(self, point: str, folder: Path) -> Path:
         """Write the model at a point into a folder, in F's format; return its path.
@@ -156,17 +179,19 @@ class Points:
             WiseftError: if there is no room for it.
         """
         own, (first, second) = self.like.path, self.ends
-        files = own.rglob("*") if own.is_dir() else [own]
-        size = sum(file.stat().st_size for file in files if file.is_file())
-        require_space(folder, size, f"the model at alpha {shown(point)}")
+        self.check_room(folder, f"the model at alpha {shown(point)}")
         alpha, alphas = self._alphas(point)
         to = folder / own.name
+        if is_made(point):
+            with quiet():
+                by_recipe([first, second, *self.more], self.recipe, alpha, self.weights, own)(to)
+            return to
         if are_thetas(*self.opened):
             interpolate_files(first, second, alpha, to)
             return to
         if not is_adapter(second):
-            first, second, alpha = second, first, _turned(alpha)
-            alphas = {name: _turned(each) for name, each in alphas.items()}
+            first, second, alpha = second, first, turned(alpha)
+            alphas = {name: turned(each) for name, each in alphas.items()}
         with quiet():
             both = open_both(first, second, self.weights)
             merge_opened(*both, alpha, to, alphas=alphas)
@@ -209,10 +234,6 @@ def _own(
         if {name, one} <= names.keys() and own.get(name) != own.get(one):
             raise WiseftError(f"{name} and {one} are one tensor; let a --part match both or none")
     return own
-
-
-def _turned(alpha: str) -> str:
-    return format_alpha(round(1 - float(alpha), 3))
 
 
 def _identity(function: Function) -> list[str]:

@@ -26,13 +26,14 @@ from wiseft.tool.claim import INPUTS, WORK, claimed
 from wiseft.tool.concluding import accuracies, end_of, run_of, table_choices, table_settings
 from wiseft.tool.flips import PREDICTION, section
 from wiseft.tool.own_jobs import ALPHAS, needed_alphas, whole_grid
-from wiseft.tool.own_plan import Plan, is_plain, shown
+from wiseft.tool.own_plan import Plan, is_plain, points_made, shown
 from wiseft.tool.own_points import Function, Points, measure_all
 from wiseft.tool.record import (
     HELD_OUT,
     MODEL,
     PARTS,
     PREDICTIONS,
+    RECIPE,
     REFERENCE,
     TEST,
     ImageSet,
@@ -119,6 +120,8 @@ def sweep_with(
     jobs: int = 1,
     budget: int | None = None,
     parts: Mapping[str, str] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    more: Sequence[Path | str] = (),
     seed: int = 0,
 ) -> Result:
     """Find the model between two checkpoints by an evaluation of your own, and write it as F is.
@@ -147,6 +150,10 @@ def sweep_with(
             (`wiseft.tabulate.few_evaluations`). None: the whole grid.
         parts: regular expressions by name. The tensors whose names match get an alpha of their own
             (`wiseft.tool.own_plan`); the model at the best ones is OUT/parts.
+        recipe: beside plain interpolation, what a recipe of `wiseft combine` makes of the two and
+            `more`, such as `{"kind": "ties"}`: all alphas between the zero-shot model and that, or,
+            of a recipe without alpha and scale, that alone. The best one is OUT/recipe.
+        more: further fine-tuned models that the recipe takes, in its order.
         seed: of the bootstrap.
 
     Raises:
@@ -156,11 +163,15 @@ def sweep_with(
     output, given = Path(output), None if alpha is None else format_alpha(alpha)
     roles = Roles(held_out, reference, shifts, keep)
     needed, grid = needed_alphas(given), whole_grid(alphas, given)
-    plan = Plan(grid, needed, parts or {}, budget, held_out, metrics)
+    if more if recipe is None else parts:
+        raise WiseftError("give --more with a --recipe, and --part without one")
+    made = points_made(recipe, grid) if recipe is not None else []
+    searched = {str(recipe["kind"]): ""} if recipe else parts or {}
+    plan = Plan(grid, needed, searched, budget, held_out, metrics, made)
     if jobs > 1 and (parts or budget is not None):
         option = "--part" if parts else "--budget"
         raise WiseftError(f"{option} chooses by the results before; leave out --jobs")
-    options = weights, device, threads, parts
+    options = weights, device, threads, parts, recipe, more
     points = Points.open((zero_shot, fine_tuned), evaluate, output, *options)
     inputs = points.inputs
     first: dict[str, pd.DataFrame] = {}
@@ -174,13 +185,14 @@ def sweep_with(
                 first[point] = frame
                 write_json(output / WORK / INPUTS, inputs)  # what fails at once claims nothing
 
+        points.check_room(output, "a model between the two")  # before evaluations that take long
         results = measure_all(points, plan.next, check, jobs)
         taken = chosen(results[ENDS[0]], list(roles.places), metrics)
         sets = {
             place: {point: of_set(frame, name, taken[name]) for point, frame in results.items()}
             for name, place in roles.places.items()
         }
-        said = _parts(points, sets, roles, plan, output, seed)
+        said = _beside(points, sets, roles, plan, output, seed)
         plain = [point for point in results if is_plain(point)]
         missed = unseen([float(each) for each in grid], [float(each) for each in plain])
         alone = {at: {point: each[point] for point in plain} for at, each in sets.items()}
@@ -199,18 +211,20 @@ def _tables(results: _Results, roles: Roles, seed: int, fixed: float) -> RunTabl
     return run_tables(table_settings(sets, grid, seed, fixed, average=average), read)
 
 
-def _parts(
+def _beside(
     points: Points, results: _Results, roles: Roles, plan: Plan, output: Path, seed: int
 ) -> str:
-    """Write the model with the best alphas of parts, and return a sentence that compares it."""
-    shutil.rmtree(output / PARTS, ignore_errors=True)
-    (output / f"{PARTS}.json").unlink(missing_ok=True)
+    """Write the best model of parts or a recipe, and return a sentence that compares it."""
+    for each in (PARTS, RECIPE):
+        shutil.rmtree(output / each, ignore_errors=True)
+        (output / f"{each}.json").unlink(missing_ok=True)
     if not plan.parts:
         return ""
+    folder, what = (RECIPE, next(iter(plan.parts))) if plan.made else (PARTS, PARTS)
     scores = {point: score_of(rows) for point, rows in results[REFERENCE, HELD_OUT].items()}
     _, start, best = plan.searched(scores)
     n = sum(not is_plain(point) for point in scores)
-    over = f"plain interpolation at {shown(start)}, in {n} evaluations of parts"
+    over = f"plain interpolation at {shown(start)}, in {n} evaluation{'s' * (n > 1)} of {what}"
     rows, said = pd.DataFrame(), f"Held-out data know no better alphas of parts than {over}."
     if best != start:
         # The two are compared as if they were both ends.
@@ -218,21 +232,22 @@ def _parts(
         tables = _tables(pair, roles, seed, fixed=1)
         rows = tables.comparisons[tables.comparisons["seed"] != ALL]
         gain, unit = differences(rows, {}, is_shares(tables.table))
+        at = f" at {shown(best).removesuffix(f' {what}')}, the best on held-out data,"
         said = (
-            f"With parts at {shown(best)}, the best on held-out data, the model in the folder "
-            f"{PARTS} has these {unit} (95 % interval) over {over}: {gain}."
+            f"With {what}{at if len(plan.made) != 1 else ''} the model in the folder "
+            f"{folder} has these {unit} (95 % interval) over {over}: {gain}."
         )
-        _write_model(points, best, output, PARTS)
+        _write_model(points, best, output, folder)
     columns = ["dataset", "difference", "ci_low", "ci_high", "ci_method", "p_value", "test", "n"]
     rows = rows.reindex(columns=columns).astype(object)
-    about = {
-        "parts": dict(plan.parts),
+    asked = {"recipe": dict(points.recipe), "more": points.sums[2:]}
+    about = (asked if plan.made else {PARTS: dict(plan.parts)}) | {
         "plain": shown(start),
         "best": shown(best),
         "differences": rows.where(rows.notna(), None).to_dict("records"),
         "held_out": {shown(point): score.value for point, score in scores.items()},
     }
-    write_json(output / f"{PARTS}.json", about)
+    write_json(output / f"{folder}.json", about)
     return said
 
 
