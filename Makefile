@@ -102,10 +102,13 @@ test-slow: $(STAMP) ## run the tests that run the workflow, and no other
 
 # Other CPUs, as far as this one can pass for them: without a vector extension of torch, with AVX2.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2
-.PHONY: test-cpus
-test-cpus: $(STAMP) ## run all tests three times: as on older CPUs (no vector extension, AVX2), and as here (TESTS="..." for some)
+.PHONY: test-other-cpus
+test-other-cpus: $(STAMP) ## run all tests as on older CPUs: without a vector extension, with AVX2 (TESTS="..." for some)
 	@ATEN_CPU_CAPABILITY=default $(PYTEST) $(TESTS)
 	@$(AVX2) $(PYTEST) $(TESTS)
+
+.PHONY: test-cpus
+test-cpus: test-other-cpus ## run all tests three times: as test-other-cpus does, and as here (TESTS="..." for some)
 	@$(PYTEST) $(TESTS)
 
 .PHONY: test-remotes

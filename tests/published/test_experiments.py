@@ -120,12 +120,17 @@ def with_file(entry: ExperimentEntry, options: dict[str, Any], folder: Path) -> 
     return {**options, "file": str(path)}
 
 
+@functools.cache
+def made_up_of(name: str) -> pd.DataFrame:
+    return made_up(CATALOGUE.experiment(name))
+
+
 def table_of(name: str) -> pd.DataFrame:
     entry = CATALOGUE.experiment(name)
-    parts = [made_up(entry)] if experiment_runs(entry) else []
+    parts = [made_up_of(name)] if experiment_runs(entry) else []
     if entry.published is None:
         return parts[0]
-    parts += [made_up(CATALOGUE.experiment(other)) for other in entry.published.measured]
+    parts += [made_up_of(other) for other in entry.published.measured]
     return join(parts, entry.published, CATALOGUE, REPOSITORY / "none")
 
 
@@ -140,11 +145,6 @@ def test_figures_of_other_experiments_results_can_be_drawn(name: str, tmp_path: 
 MEASURED = CATALOGUE.experiment("paper").published.measured  # type: ignore[union-attr]
 PARTS = [*itertools.combinations(MEASURED, 1), *itertools.combinations(MEASURED, 2)]
 """What a lab has after its first experiments."""
-
-
-@functools.cache
-def made_up_of(name: str) -> pd.DataFrame:
-    return made_up(CATALOGUE.experiment(name))
 
 
 def sample_of_parts(n: int = 20, seed: int = 0) -> list[tuple[tuple[str, ...], str]]:
@@ -257,15 +257,15 @@ def test_legends_of_published_numbers_are_true(others: bool, tmp_path: Path, tes
 def test_legends_beside_other_models_are_true(tmp_path: Path, testbed: Path) -> None:
     entry = CATALOGUE.experiment("imagenet")
     assert entry.published is not None and entry.published.zero_shot == "pretraining-compute"
-    table = join([made_up(entry)], entry.published, CATALOGUE, testbed)
-    others = made_up(CATALOGUE.experiment(entry.published.zero_shot))
+    table = join([made_up_of("imagenet")], entry.published, CATALOGUE, testbed)
+    others = made_up_of(entry.published.zero_shot)
     check_figures("imagenet", with_zero_shot(table, [others]), tmp_path)
 
 
 def test_an_experiment_of_other_tables_says_which_to_run(tmp_path: Path) -> None:
     entry = CATALOGUE.experiment("few-shot")
     assert entry.published is not None
-    there = made_up(CATALOGUE.experiment("few-shot-cars"))
+    there = made_up_of("few-shot-cars")
     with pytest.raises(WiseftError, match=r"few-shot-imagenet, .*first run each") as error:
         join([there], entry.published, CATALOGUE, tmp_path)
     assert "no table of few-shot-imagenet, few-shot-cifar10" in str(error.value)

@@ -145,7 +145,7 @@ def test_one_more_alpha(continued: Path, rerun, plan: Plan, edit):
     before = metrics_rows(continued)
     edit(continued, "alphas: [0.0, 0.25, 0.5,", "alphas: [0.0, 0.25, 0.4, 0.5,")
     assert plan(continued) == {"evaluate_digits": 2 * 2, **AFTER_EVALUATION}
-    done = rerun(continued, "--cores", "all")
+    done = rerun(continued, "--cores", "all", f"data/tables/{SMOKE}.csv")
     assert done.returncode == 0, done.stdout[-5000:]
     after = metrics_rows(continued)
     assert {alpha for _, _, alpha in after.keys() - before.keys()} == {"0.400"}
