@@ -10,15 +10,32 @@ for suite, members in DATA.evaluations.items():
         input:
             theta_0=lambda w, suite=suite: FILES.theta_0(w.model, w.method, suite),
             theta_1=lambda w, suite=suite: FILES.theta_1(w.model, w.method, w.seed, suite),
-            head=lambda w, members=members: FILES.head(w.model, members),
+            # A function costs each job time in planning, so only what has files gets one.
+            head=(
+                (lambda w, members=members: FILES.head(w.model, members))
+                if any(map(DATA.keeps, members))
+                else []
+            ),
             manifests=DATA.manifests(members),
             images=HANDED.beside(DATA.split_files, members),
             likes=DATA.manifests(DATA.likes(members)),
-            caches=lambda w, members=members: DATA.caches(
-                TARGETS.resident(w.model, w.method), members
+            caches=(
+                (
+                    lambda w, members=members: DATA.caches(
+                        TARGETS.resident(w.model, w.method), members
+                    )
+                )
+                if any(name in DATA.cached for name in members)
+                else []
             ),
-            cached=lambda w, members=members: HANDED.beside(
-                DATA.cache_files, DATA.caches(TARGETS.resident(w.model, w.method), members)
+            cached=(
+                (
+                    lambda w, members=members: HANDED.beside(
+                        DATA.cache_files, DATA.caches(TARGETS.resident(w.model, w.method), members)
+                    )
+                )
+                if HANDED.travels
+                else []
             ),
         output:
             metrics=update(FILES.of_evaluation(paths.metrics_path, RUN, "{seed}", members)),
