@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wiseft.evaluate.passes import LAST, Inference, Pixels, Sweep, make_sweep
+from wiseft.evaluate.passes import LAST, Inference, Pixels, SingleSweep, Sweep
 from wiseft.evaluate.spaces import Head, Projection, own_projection
 from wiseft.evaluate.views import check_logits
 from wiseft.images.store import Manifest, Split, batches, open_split
@@ -82,7 +82,7 @@ def logits_of(
     """
     target = torch.device(device)
     inference = Inference(target, Arithmetic("fp32", target), BatchSize(batch_size or 1))
-    sweep = make_sweep(None, theta, inference)
+    sweep = SingleSweep(theta, inference)
     if device == "cpu":
         use_onednn(sweep.model.image)
     if batch_size is None:
