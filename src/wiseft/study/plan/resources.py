@@ -125,8 +125,10 @@ class Resources:
             return dict(zip(("mem_mb", "runtime"), FIXED[rule], strict=True))
         asked: dict[str, Any] = {"mem_mb": self._of_job(self.mem_mb, rule)}
         if rule in (*MODEL_RULES, *self._targets.jobs.evaluations):
-            asked["gpu_mem_mb"] = self._of_job(self.gpu_mem_mb, rule)
-            asked["gpu"] = self._of_job(self._gpus, rule)
+            # Planning calls a function for each job; without a GPU there is nothing to ask.
+            on_gpu = self.device_type == "cuda"
+            asked["gpu_mem_mb"] = self._of_job(self.gpu_mem_mb, rule) if on_gpu else 0
+            asked["gpu"] = self._of_job(self._gpus, rule) if on_gpu else 0
             asked["device"] = self._targets.settings.device
         return asked | {"runtime": self._of_job(self.runtime, rule)}
 

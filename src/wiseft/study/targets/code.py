@@ -133,7 +133,14 @@ class Code:
         path, text = self._path(module), self._text(module)
         assert path is not None
         data = self._data_files.items()
-        return [path, *(f for name, f in data if re.search(rf'["/]{re.escape(name)}"', text))]
+        return [
+            path,
+            *(
+                f
+                for name, f in data
+                if name in text and re.search(rf'["/]{re.escape(name)}"', text)
+            ),
+        ]
 
     def _text(self, module: str) -> str:
         path = self._path(module)

@@ -93,6 +93,7 @@ class Runs:
         self.settings = settings
         self.catalogue = catalogue
         self.experiment = experiment
+        self._alpha_names = experiment.alpha_names
         self.name = experiment.experiment
         self.reference = experiment.reference
         self.runs = experiment_runs(experiment)
@@ -184,7 +185,7 @@ class Runs:
 
     def alphas(self, method: str) -> list[str]:
         """Return the grid of a method's runs; a model from scratch has no end to combine with."""
-        return self.experiment.alpha_names if method in self.two_ended else ["1.000"]
+        return self._alpha_names if method in self.two_ended else ["1.000"]
 
     def theta_0(self, model: str, method: str) -> Path:
         """Return the zero-shot end of a run; where the text tower is trained, with that tower."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Stored:
         self._files = files
         self._data = data
         self._told = told
+        self._evaluation = cache(told.evaluation)
         self._grids: dict[Any, Grid] = {}
 
     def alphas(self, model: str, method: str, seed: str, datasets: Sequence[str]) -> str:
@@ -66,7 +68,7 @@ class Stored:
             run = paths.run_name(model, self._runs.reference, method)
             metrics = self._files.of_evaluation(paths.metrics_path, run, seed, datasets)
             grid: dict[Any, set[str]] = defaultdict(set)
-            evaluation = json.loads(self._told.evaluation(datasets))
+            evaluation = json.loads(self._evaluation(tuple(datasets)))
             for name, file in zip(datasets, metrics, strict=True):
                 for view in evaluation[name]["views"]:
                     for combination in self._wanted(method):
