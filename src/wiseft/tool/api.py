@@ -193,7 +193,8 @@ def merge_files(
         weights: the key of the weights in `.pt` files that hold several mappings of tensors.
         as_adapter: write the adapter `b`, scaled, instead of `a` with it merged.
         recipe: of `wiseft combine`, with its `kind`. The model that it makes of `a`, `b` and `more`
-            takes the place of `b`. If it needs an `alpha` and has none, it gets this one, and alpha is 1.
+            takes the place of `b`. If it needs an `alpha` and has none, it gets this one, and alpha
+            is 1.
         more: further fine-tuned models that the recipe takes, or adapters for `a`.
 
     Raises:
