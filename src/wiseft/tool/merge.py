@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wiseft.base.alphas import FIXED_ALPHA
 from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError, some
 from wiseft.foreign import huggingface
@@ -80,14 +79,6 @@ def merge_opened(
     beside = f"; and those of {', '.join(map(key_of, also))}" if also else ""
     n = len(first.tensors) - integers
     log.info(f"{output}: {n} tensors between {a} and {b} at alpha {alpha}{kept}{beside}")
-
-
-def check_files(a: Path, b: Path, weights: str | None = None) -> tuple[Opened, Opened]:
-    """Return both models, opened, if `merge_opened` would take them. Raises as it does."""
-    like, other = open_both(a, b, weights)
-    if not are_thetas(like, other):
-        _between(like.checkpoint, other.checkpoint, FIXED_ALPHA, "cpu", {})
-    return like, other
 
 
 def are_thetas(like: Opened, other: Opened) -> bool:
@@ -156,11 +147,7 @@ def _between(
 
 
 def fitting(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
-    """Return the second's tensors under the first's names, if the two can be mixed.
-
-    Raises:
-        WiseftError: naming both files, if they cannot.
-    """
+    """Return the second's tensors under the first's names. Raises WiseftError if they don't fit."""
     end = _named_like(first, second)
     if first.tensors.keys() != end.keys():
         end = _untied(first, second, end)
@@ -209,9 +196,7 @@ def _is_counter(name: str) -> bool:
 
 
 class Mixed(LazyTensors):
-    """The first's tensors, of which the floating ones are between it and the other, in the dtypes
-    of `shapes`.
-    """
+    """The first's tensors; floating ones lie between it and the other, in dtypes of `shapes`."""
 
     def __init__(
         self,

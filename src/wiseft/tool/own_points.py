@@ -37,7 +37,7 @@ from wiseft.tabulate.schema import read, write_parquet
 from wiseft.thetas.tensor_file import examples
 from wiseft.tool.claim import WORK, check_claim
 from wiseft.tool.command import Command, ended_by_sigterm, run
-from wiseft.tool.merge import are_thetas, check_files, merge_opened, open_both
+from wiseft.tool.merge import are_thetas, fitting, merge_opened, open_both
 from wiseft.tool.merge_by_recipe import by_recipe, turned
 from wiseft.tool.own_plan import is_made, shown, split_point, tensors_of
 from wiseft.tool.own_readers import read_results
@@ -105,9 +105,9 @@ class Points:
         zero, fine, *others = map(local_path, [*ends, *more])
         where = str(start_torch(threads, device, mps=True))
         if is_adapter(fine):
-            opened = check_files(zero, fine, weights)
+            opened = _checked(zero, fine, weights)
         else:  # a merge takes the one first whose format it writes
-            other, first = check_files(fine, zero, weights)
+            other, first = _checked(fine, zero, weights)
             opened = first, other
         own = _own(parts, opened, opened[not is_adapter(fine)].checkpoint) if parts else {}
         if recipe is not None:
@@ -220,6 +220,14 @@ class Points:
         lines = printed.read_text(encoding="utf-8", errors="replace").splitlines()
         found = ((f"a line that was printed ({line[:80]})", json_object(line)) for line in lines)
         return frame_of_lines((where, each) for where, each in found if each is not None)
+
+
+def _checked(a: Path, b: Path, weights: str | None) -> tuple[Opened, Opened]:
+    """Return both models, opened, if they can be mixed. Raises as a merge does."""
+    like, other = open_both(a, b, weights)
+    if not are_thetas(like, other):
+        fitting(like.checkpoint, other.checkpoint)
+    return like, other
 
 
 def _own(
