@@ -26,10 +26,9 @@ them and has costs by model.
 ## What the paper's experiments cost
 
 GPU-hours are those of one A100 in fp32, right within a factor of about two. `wiseft plan NAME --gpu
-h100` takes another card, and `--training-rate MODEL=FILE` a measured rate
-(`data/runs/*/seed-*/training.json`). Experiments share runs and datasets, so columns do not add up.
-ImageNet (155 GB) and ObjectNet (197 GB) are needed once. You may delete their archives once they
-are unpacked, and need none if you have the images.
+h100` takes another card. Experiments share runs and datasets, so columns do not add up. ImageNet
+(155 GB) and ObjectNet (197 GB) are needed once. You may delete their archives once they are
+unpacked, and need none if you have the images.
 
 | experiment | trainings | jobs | GPU-hours | images, GB | archives, GB | weights and results, GB |
 |---|---|---|---|---|---|---|

@@ -346,7 +346,6 @@ def _readers(rng: Random, path: str, form: Write) -> tuple[str, ...]:
             ("score", path, "datasets/pets/files/test", *known),
             ("score", path, "datasets/pets/files/test"),
             ("import", path, "--theta-0", THETA_0, "--output", "out.safetensors"),
-            ("import", path, "--dataset", PETS_MANIFEST, *known, "--output", "out.safetensors"),
             (
                 "interpolate",
                 "--theta-0",

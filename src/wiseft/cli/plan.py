@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from wiseft.base.io import read_json
 from wiseft.cli.options import AnyRoot, Experiment, Root
 from wiseft.errors import WiseftError
 
@@ -37,8 +36,6 @@ def plan(
     gpu: str | None = None,
     gpus: Annotated[int | None, typer.Option(min=1)] = None,
     write: Path | None = None,
-    training_rate: list[str] | None = None,
-    json_output: Annotated[bool, typer.Option("--json")] = False,
     root: Root = Path(),
 ) -> None:
     """Estimate an experiment's jobs, GPU hours and disk space, and count the memory of its jobs.
@@ -54,15 +51,12 @@ def plan(
             and settings that shorten it.
         write: File to write the best `training.how.gpus` to, for `snakemake --configfile`. Needs
             `--gpus`.
-        training_rate: A measured rate to use instead of the estimate: MODEL=NUMBER in images/s on
-            one GPU, or MODEL=FILE with a record that `wiseft finetune --record` wrote. Repeatable.
-        json_output: Print JSON instead of text.
     """
-    from wiseft.study.plan import Assumptions, as_json, estimate, render
+    from wiseft.study.plan import Assumptions, estimate, render
     from wiseft.study.plan.days import choices, write_config
     from wiseft.study.plan.hardware import peak_of
     from wiseft.study.plan.rates import of_towers, read_rates
-    from wiseft.study.plan.render import asked_by, days_as_json
+    from wiseft.study.plan.render import asked_by
     from wiseft.study.plan.resources import ASSUMED_GPU, Resources
     from wiseft.study.targets import Targets
 
@@ -73,41 +67,14 @@ def plan(
     assumptions = Assumptions(
         gpu=gpu or ASSUMED_GPU,
         peak=peak_of(gpu or ASSUMED_GPU),
-        training_rates=of_towers(measured, "training", targets) | _rates(training_rate),
+        training_rates=of_towers(measured, "training", targets),
         evaluation_rates=of_towers(measured, "evaluation", targets),
     )
     costs = estimate(targets, assumptions)
     resources = Resources(targets, assume_gpu=True)
-    asked, notes = asked_by(resources), resources.notes()
     days = choices(targets, assumptions, gpus) if gpus else {}
     if write:
         if "training.how.gpus" not in days:
             raise WiseftError("there is nothing to write: no wider training shortens the run")
         write_config(write, targets, days["training.how.gpus"])
-    if json_output:
-        found = {**as_json(costs), "asked": asked, "notes": [*costs.notes, *notes]}
-        found |= {"schedules": days_as_json(days)} if days else {}
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        typer.echo(render(costs, notes, asked, days))
-
-
-def _rates(given: list[str] | None) -> dict[str, float]:
-    """Return rates by model. Raises WiseftError if one is not of the form."""
-    from wiseft.study.plan.rates import recorded_rate
-
-    rates = {}
-    for text in given or []:
-        model, _, value = text.partition("=")
-        try:
-            file = Path(value)
-            rate = recorded_rate(read_json(file, "record")) if file.is_file() else float(value)
-        except (ValueError, KeyError, TypeError):
-            rate = 0.0
-        if not model or not rate > 0:
-            raise WiseftError(
-                f"--training-rate is {text}, but must be MODEL=NUMBER in images/s, or MODEL=FILE "
-                "with what `wiseft finetune --record` wrote"
-            )
-        rates[model] = rate
-    return rates
+    typer.echo(render(costs, resources.notes(), asked_by(resources), days))

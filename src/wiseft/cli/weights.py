@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wiseft.cli.options import AnyRoot
+from wiseft.cli.options import AnyRoot, ThetaZero
 
 
 def weights(
@@ -73,19 +73,13 @@ def weights(
 def import_checkpoint(
     file: Path,
     output: Annotated[Path, typer.Option()],
-    theta_0: Annotated[Path | None, typer.Option("--theta-0")] = None,
+    theta_0: ThetaZero,
     head: Path | None = None,
     head_factor: float = 1.0,
-    architecture: str | None = None,
-    preprocessing: str | None = None,
-    dataset: Path | None = None,
-    root: AnyRoot = Path(),
 ) -> None:
-    """Import a classifier that was trained elsewhere, as theta_1 or as theta_0.
+    """Import a classifier that was trained elsewhere, as theta_1.
 
-    Give --theta-0 to import it as theta_1: both image towers must have the same architecture, and a
-    warning names layers that are far apart. Give --architecture, --preprocessing and --dataset to
-    import it as theta_0.
+    Both image towers must have the same architecture. A warning names layers that are far apart.
 
     A wise-ft checkpoint is a pickled module and is refused. Save `model.state_dict()` where the
     code of wise-ft is installed, and import that file.
@@ -94,41 +88,10 @@ def import_checkpoint(
         file: A checkpoint: a state dict (.pt), safetensors, the folder of a CLIPModel, or a name as
             for `wiseft merge`. Pickled modules are refused.
         output: The theta file to write.
-        theta_0: The zero-shot model. The checkpoint becomes theta_1.
         head: File with the weight (classes x width) and bias of a head. Default: the head in the
             checkpoint or beside it, else one made from its text tower and theta_0's prompts.
         head_factor: Factor that multiplies the head, e.g. exp(logit_scale).
-        architecture: Without --theta-0: a name of open_clip or timm, or a JSON file.
-        preprocessing: Without --theta-0: as in config/models, JSON or @file.yaml.
-        dataset: Without --theta-0: manifest of the dataset with the class names.
     """
-    from wiseft.base.loading import parse_settings
-    from wiseft.errors import WiseftError
-    from wiseft.foreign.architecture import named_architecture
-    from wiseft.study.finetune.import_checkpoint import import_theta_0, import_theta_1
-    from wiseft.thetas.preprocessing import Preprocessing
+    from wiseft.study.finetune.import_checkpoint import import_theta_1
 
-    others = {"--architecture": architecture, "--preprocessing": preprocessing}
-    others["--dataset"] = str(dataset) if dataset else None
-    given = [name for name, value in others.items() if value is not None]
-    if theta_0 is not None:
-        if given:
-            raise WiseftError(f"theta_0 says it already: leave out {', '.join(given)}")
-        import_theta_1(file, theta_0, output, head=head, head_factor=head_factor)
-    elif architecture is None or preprocessing is None or dataset is None:
-        missing = [name for name in others if name not in given]
-        raise WiseftError(
-            "give --theta-0 to import a theta_1; to import a theta_0, "
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-        )
-    else:
-        pixels = parse_settings(Preprocessing, preprocessing, "--preprocessing")
-        import_theta_0(
-            file,
-            named_architecture(architecture, root),
-            pixels.model_dump(mode="json"),
-            dataset,
-            output,
-            head=head,
-            head_factor=head_factor,
-        )
+    import_theta_1(file, theta_0, output, head=head, head_factor=head_factor)

@@ -1,4 +1,4 @@
-"""The user's own classifiers as theta_0 or theta_1."""
+"""The user's own classifiers as theta_1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,17 +15,9 @@ from torch import Tensor
 from wiseft.base.io import check_writable
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.adapters import digest_of
-from wiseft.foreign.door import Opened, open_model
+from wiseft.foreign.door import open_model
 from wiseft.foreign.named import local_path
-from wiseft.foreign.towers import (
-    FoundTower,
-    find_image_tower,
-    head_in,
-    head_of,
-    heads_in,
-    image_tower_of,
-)
-from wiseft.images.store import open_manifest
+from wiseft.foreign.towers import FoundTower, find_image_tower, head_in, head_of, heads_in
 from wiseft.models import towers
 from wiseft.thetas.theta import Theta, check_finite, load_theta, make_header, save_theta
 from wiseft.zeroshot.head import build_head
@@ -65,7 +56,11 @@ def import_theta_1(
     expected = towers.prefixed(start.tensors, towers.IMAGE)
     checkpoint = find_image_tower(opened.checkpoint, start.header.architecture, expected)
     shape = tuple(start.tensors["head.weight"].shape)
-    theta, settings = _classifier(opened, checkpoint, shape, head, head_factor, start)
+    beside = None if heads_in(checkpoint.rest) else opened.head
+    own, origin = _head(head or beside, checkpoint, start, shape)
+    theta = towers.with_prefix(checkpoint.image, towers.IMAGE)
+    theta |= {name: each * head_factor for name, each in own.items()}
+    check_finite(theta, str(checkpoint.path))
     _compare(start.tensors, theta)
     header = make_header(
         "fine-tuned",
@@ -74,76 +69,14 @@ def import_theta_1(
         preprocessing=start.header.preprocessing,
         class_names=start.header.class_names,
         parents={"theta_0": str(start.identity), "file": digest_of(opened.path)},
-        settings=settings,
+        settings={"source": "file", "head": origin, "head_factor": head_factor},
         never_predicted=start.header.never_predicted,
     )
     return save_theta(output, theta, header)
 
 
-def import_theta_0(
-    file: Path,
-    architecture: Mapping[str, Any],
-    preprocessing: Mapping[str, Any],
-    manifest: Path,
-    output: Path,
-    *,
-    head: Path | None = None,
-    head_factor: float = 1.0,
-) -> str:
-    """Write a classifier of the user's as theta_0, and return its identity.
-
-    A model with a text tower and without a head is no classifier yet: `wiseft weights` and `wiseft
-    zeroshot` make one of it.
-
-    Args:
-        file: a checkpoint with an image tower and a head.
-        architecture: of the image tower.
-        preprocessing: a dump of `Preprocessing`.
-        manifest: of the dataset that names the classes.
-        output: the theta file.
-        head: a file with a head, where the checkpoint has none.
-        head_factor: the head is multiplied by it.
-
-    Raises:
-        WiseftError: as `import_theta_1`.
-    """
-    check_writable(output)
-    names, opened = open_manifest(manifest).class_names, open_model(local_path(file))
-    expected = image_tower_of(architecture, opened.tensors)
-    checkpoint = find_image_tower(opened.checkpoint, architecture, expected)
-    shape = (len(names), towers.embed_dim(architecture))
-    theta, settings = _classifier(opened, checkpoint, shape, head, head_factor)
-    header = make_header(
-        "zero-shot",
-        "weights",
-        architecture=dict(architecture),
-        preprocessing=dict(preprocessing),
-        class_names=names,
-        parents={"file": digest_of(opened.path)},
-        settings=settings,
-    )
-    return save_theta(output, theta, header)
-
-
-def _classifier(
-    opened: Opened,
-    checkpoint: FoundTower,
-    shape: tuple[int, ...],
-    head: Path | None,
-    head_factor: float,
-    start: Theta | None = None,
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of the theta that a checkpoint is, and what its header says of them."""
-    beside = None if heads_in(checkpoint.rest) else opened.head
-    own, origin = _head(head or beside, checkpoint, start, shape)
-    theta = towers.with_prefix(checkpoint.image, towers.IMAGE)
-    theta |= {name: each * head_factor for name, each in own.items()}
-    check_finite(theta, str(checkpoint.path))
-    return theta, {"source": "file", "head": origin, "head_factor": head_factor}
-
-
 def _head(
-    file: Path | None, checkpoint: FoundTower, start: Theta | None, shape: tuple[int, ...]
+    file: Path | None, checkpoint: FoundTower, start: Theta, shape: tuple[int, ...]
 ) -> tuple[dict[str, Tensor], str]:
     """Return the head and where it is from."""
     if file is not None:
@@ -152,12 +85,6 @@ def _head(
         return head, f"file {digest_of(file)}"
     if (head := head_in(checkpoint.rest, shape, str(checkpoint.path))) is not None:
         return head, "checkpoint"
-    if start is None:
-        raise WiseftError(
-            f"{checkpoint.path} has no head of shape {shape}; give one with --head. If it has a "
-            "text tower, make weights of it (`wiseft weights`) and the head from prompts (`wiseft "
-            "zeroshot`)"
-        )
     weight = _from_text(checkpoint, start)
     return {"head.weight": weight, "head.bias": torch.zeros(len(weight))}, "text tower"
 

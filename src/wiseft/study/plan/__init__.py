@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from wiseft.study.plan.estimate import Assumptions, Plan, estimate
 from wiseft.study.plan.hardware import PEAKS, Peak
-from wiseft.study.plan.render import as_json, render
+from wiseft.study.plan.render import render
 
-__all__ = ["PEAKS", "Assumptions", "Peak", "Plan", "as_json", "estimate", "render"]
+__all__ = ["PEAKS", "Assumptions", "Peak", "Plan", "estimate", "render"]

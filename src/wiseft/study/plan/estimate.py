@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wiseft.errors import WiseftError
 from wiseft.study.config import DatasetEntry, FinetuneSettings
 from wiseft.study.plan.hardware import UTILISATION, Peak
 from wiseft.study.plan.towers import TowerCost, tower_cost
@@ -129,17 +128,9 @@ def estimate(targets: Targets, assumptions: Assumptions) -> Plan:
     """Return what an experiment costs.
 
     Raises:
-        WiseftError: if a rate names a model that the experiment has not, or what a model costs is
-            not known before its weights are fetched.
+        WiseftError: if what a model costs is not known before its weights are fetched.
     """
-    models = targets.all_models
-    for rates in (assumptions.training_rates, assumptions.evaluation_rates):
-        if unknown := sorted(rates.keys() - set(models)):
-            raise WiseftError(
-                f"a rate is given for {unknown[0]}, which {targets.name} has not; it has "
-                f"{', '.join(models) or 'no models'}"
-            )
-    costs = {model: tower_cost(targets.catalogue, model) for model in models}
+    costs = {model: tower_cost(targets.catalogue, model) for model in targets.all_models}
     features: Features = {}  # `_rows` fills it
     return Plan(
         experiment=targets.name,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
@@ -63,11 +62,6 @@ def read_rates(root: Path, device_type: str) -> Rates:
     return found
 
 
-def recorded_rate(record: Mapping[str, Any]) -> float:
-    """Return images/s of one process, as a training recorded it."""
-    return float(record["images_per_second"]) / int(record["processes"])
-
-
 def rate_of_training(
     targets: Targets, rates: Rates, model: str, method: str, device_type: str
 ) -> float | None:
@@ -78,7 +72,7 @@ def rate_of_training(
         try:
             record = read_json(file, "record")
             if record["device_type"] == device_type and record["images_per_second"] > 0:
-                return recorded_rate(record)
+                return float(record["images_per_second"]) / int(record["processes"])
         except (WiseftError, KeyError, TypeError, ValueError):
             continue
     return rates.get(("training", targets.entry(model).name, method))

@@ -1,4 +1,4 @@
-"""A plan as text and as plain data."""
+"""A plan as text."""
 
 from __future__ import annotations
 
@@ -9,37 +9,6 @@ from wiseft.base.templates import filled
 from wiseft.study.plan.days import Schedule, gpus_key
 from wiseft.study.plan.estimate import Plan
 from wiseft.study.plan.resources import Resources
-
-
-def as_json(plan: Plan) -> dict[str, Any]:
-    """Return a plan as plain data; hours are GPU hours, sizes GB."""
-    given = plan.assumptions
-    return {
-        "experiment": plan.experiment,
-        "estimate": True,
-        "gpu": given.gpu,
-        "peak_tflops": {"fp32": given.peak.fp32, "half": given.peak.half},
-        "utilisation": {kind: round(given.share(kind), 3) for kind in ("fp32", "half")},
-        "training_rates": dict(given.training_rates),
-        "evaluation_rates": dict(given.evaluation_rates),
-        "jobs": plan.jobs,
-        "gpu_hours": round(plan.hours, 3),
-        "head_gpu_hours": round(plan.head_hours, 3),
-        "runs": [
-            {
-                "model": row.model,
-                "method": row.method,
-                "runs": row.runs,
-                "precision": row.precision,
-                "training_gpu_hours": round(row.training_hours, 3),
-                "evaluation_gpu_hours": round(row.evaluation_hours, 3),
-                "measured": row.measured,
-            }
-            for row in plan.rows
-        ],
-        "disk_gb": {kind: round(size, 3) for kind, size in plan.disk_gb.items()},
-        "notes": plan.notes,
-    }
 
 
 def render(
@@ -86,15 +55,6 @@ def asked_by(resources: Resources) -> list[dict[str, Any]]:
         row = rows.setdefault(("evaluate" if rule.startswith("evaluate_") else rule, *of), asked)
         row.update({key: max(value, row[key]) for key, value in asked.items()})
     return [dict(zip(("rule", "model", "method"), job, strict=False)) | rows[job] for job in rows]
-
-
-def days_as_json(found: Mapping[str, Schedule]) -> dict[str, dict[str, Any]]:
-    """Return the same as plain data."""
-    return {
-        text: {"hours": each.hours, "used": each.used, "gpus": gpus_key(each)}
-        | {"path": {job.name: job.hours for job in each.path}}
-        for text, each in found.items()
-    }
 
 
 def _number(value: float) -> str:
