@@ -56,7 +56,6 @@ def figure(
 def paper_figures(
     output_dir: Annotated[Path, typer.Option()],
     experiment: str = "paper",
-    figure: list[str] | None = None,
     root: Root = Path(),
 ) -> None:
     """Draw the paper's figures from published numbers, and from the numbers measured here.
@@ -64,7 +63,6 @@ def paper_figures(
     Args:
         output_dir: Folder for the figures.
         experiment: An experiment with a key `published`.
-        figure: Only this figure. Repeatable. Default: all.
     """
     from wiseft.study.paper.paper import draw_all
     from wiseft.study.targets import Targets
@@ -75,7 +73,7 @@ def paper_figures(
     ends = [read_table(root / path) for path in targets.files.zero_shot_tables()]
     folder = root / targets.data.folder
     entry, catalogue = targets.experiment, targets.catalogue
-    drawn = draw_all(entry, catalogue, measured, folder, output_dir, figure, ends)
+    drawn = draw_all(entry, catalogue, measured, folder, output_dir, ends)
     typer.echo(f"paper-figures: drew {len(drawn)} figures in {output_dir}", err=True)
     if missing := targets.files.missing_tables():
         typer.echo(
@@ -209,7 +207,6 @@ def report(
 def headline(
     experiment: str | None = None,
     table: Path | None = None,
-    average: list[str] | None = None,
     json_output: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
     """Print the numbers that matter: reference and shifts at zero-shot, 0.5 and fine-tuned.
@@ -217,7 +214,6 @@ def headline(
     Args:
         experiment: An experiment whose table is in data/tables.
         table: A tidy table, instead of an experiment.
-        average: An average to show. Repeatable.
         json_output: JSON file to write: the numbers of every method.
     """
     from wiseft.study.config.paths import table_path
@@ -230,7 +226,7 @@ def headline(
     read = read_table(path, means=True)
     if json_output is not None:
         write_json(json_output, numbers.headline_metrics(read))
-    typer.echo(numbers.headline(read, average))
+    typer.echo(numbers.headline(read))
 
 
 def compare(

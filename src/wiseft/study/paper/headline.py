@@ -160,8 +160,10 @@ def _lines(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return by_line(grid, line_names(grid)), near
 
 
-def headline(table: pd.DataFrame, averages: Sequence[str] | None = None) -> str:
+def headline(table: pd.DataFrame) -> str:
     """Return three lines (reference, shifts, natural) under a line that names metric and columns.
+
+    Without averages of these names, each average of the table has a line.
 
     A reference whose test split is a shift of it has a line for each split.
 
@@ -170,7 +172,6 @@ def headline(table: pd.DataFrame, averages: Sequence[str] | None = None) -> str:
 
     Args:
         table: the tidy table.
-        averages: averages to show; by default `shifts` and `natural`, else all of the table.
 
     Raises:
         WiseftError: if the table lacks the accuracies.
@@ -178,7 +179,7 @@ def headline(table: pd.DataFrame, averages: Sequence[str] | None = None) -> str:
     grid, near = _lines(table)
     methods = methods_of(grid, None, needed=False)
     there = averages_of(grid)
-    chosen = averages or [name for name in DEFAULT_AVERAGES if name in there] or there
+    chosen = [name for name in DEFAULT_AVERAGES if name in there] or there
     targets, metric = targets_of(grid, reference_of(grid), chosen, "test", near)
     if not methods:
         return _baselines_text(grid, targets)

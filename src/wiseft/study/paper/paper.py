@@ -32,7 +32,6 @@ def draw_all(
     measured: Sequence[pd.DataFrame],
     datasets_root: Path,
     folder: Path,
-    only: Sequence[str] | None = None,
     zero_shot: Sequence[pd.DataFrame] = (),
 ) -> list[Path]:
     """Draw the figures of an experiment as PDF, PNG and SVG, and write their captions.
@@ -43,43 +42,30 @@ def draw_all(
         measured: tidy tables, whose measured rows are drawn as well.
         datasets_root: where `wiseft testbed` puts other models' accuracies.
         folder: where the figures are written.
-        only: names of figures; None for all.
         zero_shot: tidy tables through whose zero-shot models the line in figures goes.
 
     Returns:
         The PNG files.
 
     Raises:
-        WiseftError: if the experiment has no such figure or no published numbers, or a figure
-            cannot be drawn.
+        WiseftError: if the experiment has no published numbers, or a figure cannot be drawn.
     """
     if experiment.published is None:
         raise WiseftError(
             f"experiment {experiment.experiment} has no key `published`; its figures are drawn by "
             f"the workflow: snakemake --cores all --config experiment={experiment.experiment}"
         )
-    chosen = _chosen(experiment, only)
     joined = join(measured, experiment.published, catalogue, datasets_root)
     table = with_zero_shot(joined, zero_shot)
     context = figure_context(experiment, catalogue)
     with ProcessPoolExecutor(max_workers=PROCESSES) as pool:
         jobs = [
             pool.submit(_draw, name, settings, table, context, folder)
-            for name, settings in chosen.items()
+            for name, settings in experiment.figures.items()
         ]
         drawn = [job.result() for job in jobs]
     write_text(folder / CAPTIONS, captions(experiment))
     return drawn
-
-
-def _chosen(experiment: ExperimentEntry, only: Sequence[str] | None) -> dict[str, FigureSettings]:
-    unknown = sorted(set(only or []) - set(experiment.figures))
-    if unknown:
-        raise WiseftError(
-            f"experiment {experiment.experiment} has no figure {', '.join(unknown)}; it has "
-            f"{', '.join(experiment.figures) or 'none'}"
-        )
-    return {name: experiment.figures[name] for name in only or experiment.figures}
 
 
 def _draw(
