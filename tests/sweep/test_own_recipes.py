@@ -21,7 +21,7 @@ from wiseft.errors import WiseftError
 from wiseft.models.classifier import build_classifier, classifier_tensors
 from wiseft.tabulate.few_evaluations import Score
 from wiseft.thetas.theta import load_theta, save_theta
-from wiseft.tool.merge import merge_files
+from wiseft.tool.api import merge_files
 from wiseft.tool.own_plan import Plan, points_made, shown
 from wiseft.tool.show import summary
 

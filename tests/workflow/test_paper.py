@@ -105,8 +105,7 @@ def test_every_figure_of_the_paper_is_drawn_without_data(paper: Path, plan):
             "src/wiseft/figures/paper.mplstyle",
             "font.size: 7",
             "font.size: 7.1",
-            # The looks of series stand beside their names, which pages and provenance print.
-            {"figure": 14, "page": 1, "provenance": 1},
+            {"figure": 14, "page": 1},
         ),
         (
             "src/wiseft/figures/page/page.css",
