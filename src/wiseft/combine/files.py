@@ -16,7 +16,6 @@ from wiseft.base.io import check_writable
 from wiseft.combine.linear_combination import Coefficients, Combination, ends
 from wiseft.combine.recipe import Mixture
 from wiseft.combine.recipe_settings import Recipe
-from wiseft.combine.task_vectors import Merge, Merged
 from wiseft.errors import WiseftError
 from wiseft.thetas.tensor_file import LazyTensors
 from wiseft.thetas.tensor_views import joined
@@ -122,17 +121,12 @@ def mixture(
     """
     like = thetas[-1].header
     mixed = Combination([theta.tensors for theta in thetas], coefficients)
-    tensors = mixed if mixed.copied is not None else _with_head(mixed, like)
+    tensors = mixed if mixed.copied is not None else with_head(mixed, like)
     return Mixture(tensors, thetas, like, parents=dict(parents or {}))
 
 
-def merged(thetas: list[StoredTheta], merge: Merge, scales: Sequence[float] = ()) -> Mixture:
-    """Return what `Merged` makes of thetas, with the head that follows from its text tower."""
-    mixed = Merged([theta.tensors for theta in thetas], merge, scales)
-    return Mixture(_with_head(mixed, thetas[-1].header), thetas, thetas[-1].header)
-
-
-def _with_head(mixed: Mapping[str, Tensor], like: ThetaHeader) -> Mapping[str, Tensor]:
+def with_head(mixed: Mapping[str, Tensor], like: ThetaHeader) -> Mapping[str, Tensor]:
+    """Return tensors with the head that follows from their text tower, if they have one."""
     known = bool(like.architecture) and has_text(mixed)  # `mix` has names of other programs
     return joined(mixed, HeadBuilder(like, mixed).head(mixed)) if known else mixed
 

@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from wiseft.combine.files import with_head
 from wiseft.combine.linear_combination import Combination, check_finite
+from wiseft.combine.recipe import Mixture
 from wiseft.thetas.tensor_file import LazyTensors
+from wiseft.thetas.theta import StoredTheta
 
 Merge = Callable[[str, Tensor, Tensor], Tensor]
 """Gives what is added to a tensor of theta_0, of its name, itself and its task vectors.
@@ -55,6 +58,12 @@ class Merged(LazyTensors):
         made = theta_0 + self._merge(name, theta_0, torch.stack(others).sub_(theta_0))
         check_finite(made, f"the combination of tensor {name}")
         return made
+
+
+def merged(thetas: list[StoredTheta], merge: Merge, scales: Sequence[float] = ()) -> Mixture:
+    """Return what `Merged` makes of thetas, with the head that follows from its text tower."""
+    mixed = Merged([theta.tensors for theta in thetas], merge, scales)
+    return Mixture(with_head(mixed, thetas[-1].header), thetas, thetas[-1].header)
 
 
 def is_statistic(name: str) -> bool:

@@ -38,8 +38,8 @@ class Options(RecipeOptions):
 
 def apply(options: Options, inputs: RecipeInputs, *_: Any) -> Mixture:
     """Return the merged theta."""
-    from wiseft.combine.files import merged, open_thetas
-    from wiseft.combine.task_vectors import elected_mean
+    from wiseft.combine.files import open_thetas
+    from wiseft.combine.task_vectors import elected_mean, merged
 
     summed, density = options.merge == "sum", options.density
 

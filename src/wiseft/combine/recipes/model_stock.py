@@ -22,7 +22,8 @@ Options, Inputs = RecipeOptions, SeveralTuned
 
 def apply(options: RecipeOptions, inputs: SeveralTuned, *_: Any) -> Mixture:
     """Return the stock."""
-    from wiseft.combine.files import merged, open_thetas
+    from wiseft.combine.files import open_thetas
+    from wiseft.combine.task_vectors import merged
 
     def merge(name: str, theta_0: Tensor, vectors: Tensor) -> Tensor:
         return vectors.mean(dim=0) * ratio(vectors)

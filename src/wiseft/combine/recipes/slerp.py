@@ -31,8 +31,9 @@ class Options(RecipeOptions):
 
 def apply(options: Options, inputs: TwoThetas, *_: Any) -> Mixture:
     """Return the theta on the arc; the ends are copies."""
-    from wiseft.combine.files import merged, mixture, open_thetas
+    from wiseft.combine.files import mixture, open_thetas
     from wiseft.combine.linear_combination import ends
+    from wiseft.combine.task_vectors import merged
 
     thetas, alpha = open_thetas(inputs.thetas), options.alpha
     if alpha in (0.0, 1.0):

@@ -36,8 +36,8 @@ class Options(RecipeOptions):
 
 def apply(options: Options, inputs: SeveralTuned, *_: Any) -> Mixture:
     """Return the merged theta; where whole task vectors are trimmed, two more passes are made."""
-    from wiseft.combine.files import merged, open_thetas
-    from wiseft.combine.task_vectors import elected_mean, kth_largest
+    from wiseft.combine.files import open_thetas
+    from wiseft.combine.task_vectors import elected_mean, kth_largest, merged
 
     thetas, density = open_thetas(inputs.thetas), options.density
     first, *others = [theta.tensors for theta in thetas]
