@@ -16,7 +16,7 @@ from benchmarks.common import Options
 from wiseft.errors import WiseftError
 
 BENCHMARKS = (
-    *("heads", "sweeping", "cache", "training", "memory"),
+    *("heads", "sweeping", "training", "memory"),
     *("feeding", "planning", "scoring", "few"),
 )
 
