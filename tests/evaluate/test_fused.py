@@ -1,4 +1,4 @@
-"""Linear layers by oneDNN give the features that torch's own give."""
+"""Linear layers and attention by oneDNN give the features that torch's own give."""
 
 from __future__ import annotations
 
@@ -44,6 +44,22 @@ def test_layers_of_any_shape_and_what_follows(shape, after):
     with torch.inference_mode():
         for given in (values, strided):
             torch.testing.assert_close(fast(given), plain(given), rtol=0, atol=1e-5)
+
+
+def test_attention_to_itself_with_masks_and_to_another():
+    plain = nn.MultiheadAttention(256, 4, batch_first=True).eval()
+    nn.init.normal_(plain.in_proj_bias)
+    fast = copy.deepcopy(plain)
+    assert use_onednn(fast) == ("forward" in vars(fast))
+    one, other = torch.randn(2, 3, 5, 256)
+    mask, padding = torch.ones(5, 5).triu(1).bool(), torch.arange(5).expand(3, 5) > 2
+    for given in ((one, one, one), (one, other, other), (one, one, other)):
+        for more in ({}, {"attn_mask": mask}, {"key_padding_mask": padding}):
+            for need_weights in (True, False):
+                with torch.inference_mode():
+                    expected = plain(*given, need_weights=need_weights, **more)
+                    found = fast(*given, need_weights=need_weights, **more)
+                torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_another_processor_changes_nothing(monkeypatch):

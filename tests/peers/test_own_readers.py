@@ -1,10 +1,11 @@
-"""What lm-eval and CLIP_benchmark write themselves is read as they report it."""
+"""What lm-eval and CLIP_benchmark write is read as they report it; lm-eval evaluates a sweep."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tools.rehearsal import tiny
 
@@ -61,24 +64,31 @@ aggregate_metric_list: [{metric: acc, weight_by_size: true}]
 """
 
 
-def llama(folder: Path) -> Path:
+def llama(folder: Path, seed: int = 0) -> Path:
     tokenizer = Tokenizer(models.WordLevel({t: k for k, t in enumerate(TOKENS)}, "<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     special = dict(zip(("unk_token", "bos_token", "eos_token"), TOKENS, strict=False))
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(
         folder
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
     sizes |= {"num_attention_heads": 2, "max_position_embeddings": 64, "vocab_size": len(TOKENS)}
     transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes)).save_pretrained(folder)
     return folder
 
 
+def lm_eval(tasks: str, model: str, include: Path, output: str) -> list[str]:
+    """Return the words of its command."""
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed; make test-peers installs it")
+    words = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--tasks", tasks]
+    words += ["--model_args", f"pretrained={model},dtype=float32", "--include_path", str(include)]
+    return [*words, "--device", "cpu", "--batch_size", "4", "--output_path", output]
+
+
 @pytest.mark.parametrize("samples", [True, False])
 def test_lm_eval(tmp_path, samples):
     """Tasks of three kinds and a group, with its command: samples, errors and directions."""
-    pytest.importorskip("lm_eval", reason="lm-eval is not installed; make test-peers installs it")
     data, tasks = tmp_path / "data.jsonl", tmp_path / "tasks"
     docs = [{"question": f"{k}?", "answer": f"{k * 7 % 10}", "label": k % 2} for k in range(12)]
     data.write_text("".join(json.dumps(doc) + "\n" for doc in docs))
@@ -87,10 +97,8 @@ def test_lm_eval(tmp_path, samples):
         (tasks / f"{name}.yaml").write_text(TASK.format(name=name, kind=kind, data=data) + more)
     (tasks / "both.yaml").write_text(GROUP)
     output = tmp_path / "out" / "results"
-    words = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--tasks", "both,text"]
-    words += ["--model_args", f"pretrained={llama(tmp_path / 'model')},dtype=float32"]
-    words += ["--include_path", str(tasks), "--device", "cpu", "--batch_size", "4"]
-    words += ["--output_path", str(output)] + ["--log_samples"] * samples
+    words = lm_eval("both,text", str(llama(tmp_path / "model")), tasks, str(output))
+    words += ["--log_samples"] * samples
     alone = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
     ended = subprocess.run(words, capture_output=True, text=True, env=os.environ | alone)
     assert ended.returncode == 0, ended.stderr[-2000:]
@@ -119,6 +127,48 @@ def test_lm_eval(tmp_path, samples):
     assert errors["both", "acc"] == own["both"]["acc_stderr,none"] > 0
     if not samples:
         assert errors["pick", "acc"] == own["pick"]["acc_stderr,none"] > 0
+
+
+def test_a_sweep_evaluates_with_lm_eval(tmp_path, monkeypatch):
+    """Its command as `--evaluate`: each sample's score equals that of its run on a mean of ours."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    kind, more = TASKS["pick"]
+    for name, factor in (("val", 7), ("own", 3), ("other", 11)):
+        docs = [{"question": f"{k * factor}?", "label": k * k % 3 % 2} for k in range(24)]
+        data = tmp_path / f"{name}.jsonl"
+        data.write_text("".join(json.dumps(doc) + "\n" for doc in docs))
+        task = TASK.format(name=name, kind=kind, data=data) + more
+        (tmp_path / f"{name}.yaml").write_text(task)
+    base, tuned, mean = (llama(tmp_path / name, seed) for seed, name in enumerate("ZFM"))
+    weights = [load_file(folder / "model.safetensors") for folder in (base, tuned)]
+    mixed = {name: (weights[0][name] + weights[1][name]) / 2 for name in weights[0]}
+    save_file(mixed, mean / "model.safetensors", {"format": "pt"})
+
+    sets = "val,own,other"
+    words = [*lm_eval(sets, "{model}", tmp_path, "{output}"), "--log_samples"]
+    out = tmp_path / "out"
+    options = ["--evaluate", shlex.join(words), "--alphas", "0,0.5,1", "-o", str(out)]
+    options += ["--held-out", "val", "--reference", "own", "--shift", "other"]
+    sweep = [sys.executable, "-m", "wiseft.cli", "sweep", str(base), str(tuned), *options]
+    ended = subprocess.run(sweep, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+
+    alone = [*lm_eval(sets, str(mean), tmp_path, str(tmp_path / "alone")), "--log_samples"]
+    subprocess.run(alone, check=True, capture_output=True)
+    expected = read_results(tmp_path / "alone").set_index(["set", "id"])["value"]
+    frame = pd.read_parquet(out / "predictions.parquet")
+    roles = {
+        "val": ("reference", "held-out"),
+        "own": ("reference", "test"),
+        "other": ("other", "test"),
+    }
+    assert len(frame) == len(expected) == 72
+    for name, (role, split) in roles.items():
+        rows = frame[(frame["set"] == role) & (frame["split"] == split)].set_index("image")
+        assert rows["prediction/0.500"].to_dict() == expected[name].to_dict()
+    columns = [tuple(frame[f"prediction/{alpha}"]) for alpha in ("0.000", "0.500", "1.000")]
+    assert len(set(columns)) == 3, "alpha changes nothing"
 
 
 def shards(root: Path, classes: int) -> Path:
