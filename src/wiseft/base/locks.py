@@ -20,6 +20,7 @@ class NoLocks(WiseftError):
 
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+_PERMIT = ". Name a folder that can be, or change its permissions."
 _ADVICE = ", so two runs could write the same file. Use a folder on another file system."
 
 
@@ -66,7 +67,7 @@ def _acquire(path: Path) -> int:
     waited = False
     while True:
         with contextlib.ExitStack() as unless_kept:
-            handle = _open(path)
+            handle = open_lock(path)
             unless_kept.callback(os.close, handle)
             if not lock(handle, path.parent, wait=waited):
                 subject = path.with_name(path.name.removeprefix(".").removesuffix(".lock"))
@@ -79,15 +80,13 @@ def _acquire(path: Path) -> int:
                 return handle
 
 
-def _open(path: Path) -> int:
+def open_lock(path: Path, advice: str = _PERMIT, mode: int = 0o666) -> int:
+    """Open a lock file, which is made with its folder. Raises WiseftError if it cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        return os.open(path, os.O_RDWR | os.O_CREAT, mode)
     except OSError as error:
-        raise WiseftError(
-            f"{path.parent} cannot be written ({error.strerror}). Name a folder that can be, or "
-            "change its permissions."
-        ) from error
+        raise WiseftError(f"{path.parent} cannot be written ({error.strerror}){advice}") from error
 
 
 def lock(handle: int, folder: Path, wait: bool, advice: str = _ADVICE) -> bool:

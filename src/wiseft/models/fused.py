@@ -32,7 +32,7 @@ def use_onednn(tower: nn.Module) -> bool:
     for layer in tower.modules():
         if type(layer) is nn.Linear and min(layer.weight.shape) >= _SMALLEST:
             layer.forward = partial(_linear, run, layer, "none")  # type: ignore[method-assign]
-        if type(layer) is nn.MultiheadAttention and _is_plain(layer):
+        if type(layer) is nn.MultiheadAttention and layer.batch_first and layer.bias_k is None:
             layer.forward = partial(_attend, run, layer)  # type: ignore[method-assign]
     for parts in tower.modules():
         steps = list(parts) if type(parts) is nn.Sequential else []
@@ -48,16 +48,12 @@ def _linear(run: Any, layer: Any, then: str, features: Tensor) -> Tensor:
     return found
 
 
-def _is_plain(layer: Any) -> bool:
-    plain: bool = layer.batch_first and layer._qkv_same_embed_dim and not layer.add_zero_attn
-    return plain and layer.bias_k is None
-
-
 def _attend(run: Any, layer: Any, *sequences: Any, **options: Any) -> Any:
     """Return what attention gives for queries, keys and values, (n, tokens, width) each."""
     given = sequences[0]
     masked = any(options.get(key) is not None for key in ("attn_mask", "key_padding_mask"))
-    if masked or options.get("need_weights", True) or any(each is not given for each in sequences):
+    other = masked or layer.add_zero_attn or any(each is not given for each in sequences)
+    if other or options.get("need_weights", True):
         return nn.MultiheadAttention.forward(layer, *sequences, **options)
     three = run(given, layer.in_proj_weight, layer.in_proj_bias, "none", [], "none")
     parts = three.unflatten(2, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)

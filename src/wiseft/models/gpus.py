@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from wiseft.base.locks import lock
+from wiseft.base.locks import lock, open_lock
 from wiseft.errors import WiseftError
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def acquire(count: int, names: Sequence[str], folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _turn(folder: Path, say: Callable[[], None]) -> Iterator[None]:
-    handle = _open(folder / "turn.lock")
+    handle = open_lock(folder / "turn.lock", _ADVICE, 0o600)
     try:
         if not lock(handle, folder, wait=False, advice=_ADVICE):
             say()
@@ -160,7 +160,7 @@ def _try(count: int, names: Sequence[str], folder: Path) -> dict[str, int] | Non
     handles: dict[str, int] = {}
     try:
         for name in names:
-            handle = _open(_file(folder, name))
+            handle = open_lock(_file(folder, name), _ADVICE, 0o600)
             if not lock(handle, folder, wait=False, advice=_ADVICE):
                 os.close(handle)
                 continue
@@ -183,17 +183,6 @@ def _close(handles: dict[str, int]) -> None:
 
 def _file(folder: Path, name: str) -> Path:
     return folder / f"gpu-{name.replace('/', '_')}.lock"
-
-
-def _open(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise WiseftError(
-            f"{path} cannot be opened ({error.strerror}), which says whether a GPU is free; name "
-            f"a folder of your own in {LOCKS}, or set it to off"
-        ) from None
 
 
 def _waiting(count: int, names: Sequence[str], folder: Path) -> str:

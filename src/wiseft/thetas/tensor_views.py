@@ -9,8 +9,8 @@ from torch import Tensor
 from wiseft.errors import WiseftError, some
 from wiseft.thetas.tensor_file import LazyTensors, examples, pieces_of
 
-_OPEN = 64 * 1024**2
-"""Bytes that are read of a mapping before the file is mapped anew."""
+_OPEN = 256 * 1024**2
+"""Bytes that are read of a mapping before the file is mapped anew, for which its pickle is read."""
 
 
 class Computed(LazyTensors):
