@@ -64,7 +64,7 @@ aggregate_metric_list: [{metric: acc, weight_by_size: true}]
 """
 
 
-def llama(folder: Path, seed: int = 0) -> Path:
+def llama(folder: Path, seed: int = 0, spread: float = 0.02) -> Path:
     tokenizer = Tokenizer(models.WordLevel({t: k for k, t in enumerate(TOKENS)}, "<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     special = dict(zip(("unk_token", "bos_token", "eos_token"), TOKENS, strict=False))
@@ -74,6 +74,7 @@ def llama(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
     sizes |= {"num_attention_heads": 2, "max_position_embeddings": 64, "vocab_size": len(TOKENS)}
+    sizes |= {"initializer_range": spread}
     transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes)).save_pretrained(folder)
     return folder
 
@@ -140,7 +141,7 @@ def test_a_sweep_evaluates_with_lm_eval(tmp_path, monkeypatch):
         data.write_text("".join(json.dumps(doc) + "\n" for doc in docs))
         task = TASK.format(name=name, kind=kind, data=data) + more
         (tmp_path / f"{name}.yaml").write_text(task)
-    base, tuned, mean = (llama(tmp_path / name, seed) for seed, name in enumerate("ZFM"))
+    base, tuned, mean = (llama(tmp_path / name, seed, 0.3) for seed, name in enumerate("ZFM"))
     weights = [load_file(folder / "model.safetensors") for folder in (base, tuned)]
     mixed = {name: (weights[0][name] + weights[1][name]) / 2 for name in weights[0]}
     save_file(mixed, mean / "model.safetensors", {"format": "pt"})
