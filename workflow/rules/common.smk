@@ -62,6 +62,11 @@ def one_of(names):
     return "|".join(re.escape(name) for name in sorted(set(names))) or r"(?!)"
 
 
+def retries_of(rule):
+    """Return how often a rule's jobs are tried again; where a job runs, it is not tried again."""
+    return RESOURCES.retries(rule) if workflow.is_main_process else 0
+
+
 def reported(name, path):
     """Return the file of a table; one that can be read as text stands in the report."""
     entry = {"caption": "../report/tables.rst", "category": "Tables of numbers"}

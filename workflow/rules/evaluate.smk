@@ -31,7 +31,7 @@ for suite, members in DATA.evaluations.items():
         wildcard_constraints:
             model=one_of(EXPERIMENT.models + TARGETS.baseline_models),
             method=one_of(TARGETS.two_ended + TARGETS.baselines),
-        retries: RESOURCES.retries(f"evaluate_{suite}")
+        retries: retries_of(f"evaluate_{suite}")
         conda:
             "../../environment.yml"
         threads: JOBS.threads("evaluate")
