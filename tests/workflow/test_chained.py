@@ -17,7 +17,7 @@ from wiseft.study.plan.resources import LONGEST
 pytestmark = pytest.mark.slow
 
 THETA = f"data/runs/digits-rn-smoke-s0__mnist__end-to-end__{SMOKE}/seed-0/theta_1.safetensors"
-MINUTE, CODES = "QUEUE_MINUTE", "queue.json"
+MINUTE, ENDED = "QUEUE_MINUTE", "ended.json"
 AT = 10  # steps, of 32, after which the training takes longer than it may
 # The cross-entropy; while a file says so, it fails once, and waits once for the end of its job.
 LOSS = f"""
@@ -67,7 +67,7 @@ common_settings = CommonSettings(
 
 class Executor(RemoteExecutor):
     def __post_init__(self):
-        self.codes = []
+        self.ended = []
 
     def run_job(self, job):
         script = self.get_jobscript(job)
@@ -82,8 +82,8 @@ class Executor(RemoteExecutor):
             if code is None:
                 yield submitted
                 continue
-            self.codes.append(code)
-            Path("{CODES}").write_text(json.dumps(self.codes))
+            self.ended.append((code, Path(submitted.job.log[0]).read_text()))
+            Path("{ENDED}").write_text(json.dumps(self.ended))
             (self.report_job_error if code else self.report_job_success)(submitted)
 
     def cancel_jobs(self, active_jobs):
@@ -123,7 +123,7 @@ def test_stopped_by_its_time_limit_a_training_ends_with_the_same_weights(continu
 
     began = time.monotonic()
     train(folder, *submitted, **{MINUTE: "60"})
-    limit = time.monotonic() - began  # enough for a job, whatever else the machine does
+    limit = 1.5 * (time.monotonic() - began)  # enough for a job, whatever else the machine does
     theta = folder / THETA
     unchained = theta.read_bytes()
     theta.unlink()
@@ -132,9 +132,9 @@ def test_stopped_by_its_time_limit_a_training_ends_with_the_same_weights(continu
         (folder / name).touch()
     said = train(folder, *submitted, **{LONGEST: "1", MINUTE: str(limit)})
     assert "and a job 0.0166667 h at most. Up to 21 jobs continue each other" in said
-    failed, *stopped, ended = json.loads((folder / CODES).read_text())
+    codes, logs = zip(*json.loads((folder / ENDED).read_text()), strict=True)
+    failed, *stopped, ended = codes
     assert failed == 1, "a job does not try again by itself what the workflow tries again"
     assert stopped and set(stopped) == {TIMED_OUT} and ended == 0
-    log = (folder / f"logs/finetune/{Path(THETA).parents[1].name}/seed-0.log").read_text()
-    assert "resum" in log.lower()
+    assert any("resuming after step" in log for log in logs)
     assert theta.read_bytes() == unchained
