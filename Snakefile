@@ -61,6 +61,12 @@ localrules:
     tables,
 
 
+# Planning asks for the signatures of these functions several times for each job.
+for each in workflow.rules:
+    for function in filter(isfunction, [*each.input, *each.params]):
+        overwrite_function_params(function, signature(function).parameters)
+
+
 # Once, and also in a dry run: what only the user can bring, and where models run.
 if workflow.is_main_process:
     for sentence in [*JOBS.notes(), *RESOURCES.notes()]:

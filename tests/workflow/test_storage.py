@@ -34,6 +34,9 @@ def test_the_small_experiment_gives_the_same_tables(
 ):
     store = tmp_path / "store"
     shutil.copytree(finished / "datasets" / ".packages", store / "datasets" / ".packages")
+    config = project / "config" / "config.yaml"  # and each job keeps copies of images, as on a node
+    near = f"datasets:\n  node: {tmp_path / 'node'}\n"
+    config.write_text(config.read_text().replace("datasets:\n", near, 1))
     done = rerun(project, *stored(store))
     assert done.returncode == 0, done.stdout[-5000:]
     tables = sorted(path.name for path in (finished / "data" / "tables").iterdir())
@@ -43,6 +46,7 @@ def test_the_small_experiment_gives_the_same_tables(
         assert table == (finished / "data" / "tables" / name).read_bytes(), name
     assert (store / "results" / SMOKE / "summary.md").is_file()
     assert not (project / "data").exists(), "nothing went another way"
+    assert list((tmp_path / "node").rglob("*.npy"))
     again = rerun(project, "-n", *stored(store))
     assert "Nothing to be done" in again.stdout, again.stdout[-3000:]
 

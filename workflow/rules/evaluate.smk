@@ -10,15 +10,24 @@ for suite, members in DATA.evaluations.items():
         input:
             theta_0=lambda w, suite=suite: FILES.theta_0(w.model, w.method, suite),
             theta_1=lambda w, suite=suite: FILES.theta_1(w.model, w.method, w.seed, suite),
-            head=lambda w, members=members: FILES.head(w.model, members),
+            head=FILES.head("{model}", members),
             manifests=DATA.manifests(members),
             images=HANDED.beside(DATA.split_files, members),
             likes=DATA.manifests(DATA.likes(members)),
-            caches=lambda w, members=members: DATA.caches(
-                TARGETS.resident(w.model, w.method), members
+            caches=(
+                (
+                    lambda w, members=members: DATA.caches(
+                        TARGETS.resident(w.model, w.method), members
+                    )
+                )
+                if DATA.cached
+                else []
             ),
-            cached=lambda w, members=members: HANDED.beside(
-                DATA.cache_files, DATA.caches(TARGETS.resident(w.model, w.method), members)
+            cached=HANDED.placed(
+                lambda w, members=members: HANDED.beside(
+                    DATA.cache_files, DATA.caches(TARGETS.resident(w.model, w.method), members)
+                ),
+                [],
             ),
         output:
             metrics=update(FILES.of_evaluation(paths.metrics_path, RUN, "{seed}", members)),
@@ -31,7 +40,7 @@ for suite, members in DATA.evaluations.items():
         wildcard_constraints:
             model=one_of(EXPERIMENT.models + TARGETS.baseline_models),
             method=one_of(TARGETS.two_ended + TARGETS.baselines),
-        retries: RESOURCES.retries(f"evaluate_{suite}")
+        retries: retries_of(f"evaluate_{suite}")
         conda:
             "../../environment.yml"
         threads: JOBS.threads("evaluate")

@@ -16,7 +16,7 @@ rule finetune:
         model=one_of(EXPERIMENT.models),
         method=one_of(TARGETS.finetuned),
     priority: 50  # the evaluations, which take longest, wait for it
-    retries: RESOURCES.retries("finetune")
+    retries: retries_of("finetune")
     conda:
         "../../environment.yml"
     threads: JOBS.threads("finetune")
@@ -54,7 +54,7 @@ rule search:
         model=one_of(EXPERIMENT.models),
         method=one_of(TARGETS.searched),
     priority: 50
-    retries: RESOURCES.retries("search")
+    retries: retries_of("search")
     conda:
         "../../environment.yml"
     threads: JOBS.threads("search")
@@ -118,7 +118,7 @@ rule baseline:
     wildcard_constraints:
         model=one_of(TARGETS.baseline_models),
         method=one_of(TARGETS.baselines),
-    retries: RESOURCES.retries("baseline")
+    retries: retries_of("baseline")
     conda:
         "../../environment.yml"
     threads: JOBS.threads("baseline")
