@@ -146,8 +146,13 @@ test-page: $(STAMP) ## test the interactive page in Chromium, which is installed
 	@$(BIN)/python -m pytest tests/figures/test_page_browser.py
 
 .PHONY: test-faults
-test-faults: $(STAMP) ## attack it: kills, damage, hostile files, full disks, mirrors (SIZE=small: 4 minutes; SEED=n)
+test-faults: $(STAMP) ## attack it: kills, damage, hostile files, full disks, mirrors (SIZE=small: 3 minutes; SEED=n)
 	@$(BIN)/python -m tests.faults --size $(SIZE) --seed $(SEED)
+
+.PHONY: nightly
+nightly: test-cpus ## check what .ci/run leaves out: other CPUs, every family rehearsed, all attacks (90 minutes)
+	@$(BIN)/python -m tools.rehearsal few
+	@$(BIN)/python -m tests.faults --seed $(SEED)
 
 .PHONY: lint
 lint: $(STAMP) ## check style, types, rules, words and who imports whom

@@ -18,6 +18,8 @@ import pytest
 
 # Before anything imports torch: as many workers as cores leave each of them one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A command that takes all cores would spin on those of the other workers while it waits for them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Files whose tests share something costly by a fixture of the module: each goes to one worker.
 # (pytest-xdist 3.8 does not see its mark `xdist_group` under pytest 9.2.)
@@ -43,10 +45,37 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if "pytest.mark.slow" not in collection_path.read_text() else None
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers begin with the slow tests, so that none is left alone with a long one at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_collection_finish() -> None:
     """Spare every later garbage collection the million objects that were imported by now."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Take back the threads that a command set in this process: `score` takes all cores."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
+@pytest.fixture
+def every_format() -> None:
+    """For a test of the formats in which a sweep draws its curve."""
+
+
+@pytest.fixture(autouse=True)
+def one_format(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other sweeps draw it as PNG alone: PDF and SVG are a third of their time on tiny models."""
+    if "every_format" not in request.fixturenames and "wiseft.tool.show" in sys.modules:
+        monkeypatch.setattr("wiseft.tool.show.KINDS", ("png",))
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import re
@@ -9,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +27,8 @@ from wiseft.tabulate.schema import TABLE, write_parquet
 from wiseft.thetas.theta import load_theta, save_theta
 
 ROOT = Path(__file__).parents[1]
+Fork = Callable[[Callable[[], object]], int]
+Run = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +44,33 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(copy: Path, *arguments: object) -> None:
-    """Run a command of the copy."""
-    command = [sys.executable, "-m", "wiseft.cli", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
-    done = subprocess.run(command, env=environment, cwd=copy, capture_output=True, text=True)
-    if done.returncode:
-        raise WiseftError(done.stderr)
+@pytest.fixture
+def run(copy: Path, fork: Fork, wait: Callable[[int], int], tmp_path: Path) -> Run:
+    """Run a command of the copy, in a fork that forgets the modules of this clone."""
+    said = tmp_path / "said"
+
+    def of_the_copy(arguments: tuple[object, ...]) -> None:
+        os.chdir(copy)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "wiseft"]:
+            del sys.modules[name]
+        sys.path.insert(0, str(copy / "src"))
+        cli = importlib.import_module("wiseft.cli")
+        assert Path(str(cli.__file__)).is_relative_to(copy)
+        with said.open("w") as stream, contextlib.redirect_stderr(stream):
+            try:
+                cli.main([str(argument) for argument in arguments])
+            except SystemExit as end:
+                if end.code:
+                    raise
+
+    def run(*arguments: object) -> None:
+        if wait(fork(lambda: of_the_copy(arguments))):
+            raise WiseftError(said.read_text())
+
+    return run
 
 
-def test_a_recipe(copy: Path, tmp_path: Path) -> None:
+def test_a_recipe(run: Run, tmp_path: Path) -> None:
     files = [tmp_path / f"{name}.safetensors" for name in ("zero", "tuned")]
     start, other = random_tensors(0), random_tensors(1)
     # Near enough that no variance of BatchNorm becomes negative beyond the second.
@@ -57,20 +79,20 @@ def test_a_recipe(copy: Path, tmp_path: Path) -> None:
         save_theta(file, tensors, tiny_header())
     recipe = {"kind": "expo", "beyond": 0.25}
     output = ["--output", tmp_path / "theta", "--device", "cpu"]
-    run(copy, "combine", *files, "--recipe", json.dumps(recipe), *output)
+    run("combine", *files, "--recipe", json.dumps(recipe), *output)
     found = load_theta(tmp_path / "theta")
     assert found.header.settings["recipe"] == recipe
     for name in start:
         wanted = start[name] + 1.25 * (ends[1][name] - start[name])
         torch.testing.assert_close(found.tensors[name], wanted, rtol=1e-5, atol=1e-6)
     with pytest.raises(WiseftError, match="unknown key `beyon`; did you mean beyond"):
-        run(copy, "combine", *files, "--recipe", json.dumps({**recipe, "beyon": 1}), *output)
+        run("combine", *files, "--recipe", json.dumps({**recipe, "beyon": 1}), *output)
 
 
-def test_a_drawing(copy: Path, tmp_path: Path) -> None:
+def test_a_drawing(run: Run, copy: Path, tmp_path: Path) -> None:
     write_parquet(tmp_path / "table.parquet", make_table(), TABLE)
     drawn = ["figure", "f", "--table", tmp_path / "table.parquet", "--output", tmp_path / "f.svg"]
-    run(copy, *drawn, "--draw", "spread", "--options", '{"alpha": 0.5}')
+    run(*drawn, "--draw", "spread", "--options", '{"alpha": 0.5}')
     assert "<svg" in (tmp_path / "f.svg").read_text()
     # Before anything is made, an experiment is told what is wrong with it.
     shutil.copytree(ROOT / "config", copy / "config", dirs_exist_ok=True)
@@ -79,7 +101,7 @@ def test_a_drawing(copy: Path, tmp_path: Path) -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
     recipe = textwrap.dedent("   " + block.strip())
     path.write_text(re.sub(r"^figures:$", lambda _: recipe, text, flags=re.MULTILINE))
-    run(copy, "config", "check", "--experiment", "digits-smoke")
+    run("config", "check", "--experiment", "digits-smoke")
     for options, problem in (
         ("{alpha: 0.5}", None),
         ("{alpha: 0.5, sourse: all}", "spread has no option `sourse`; did you mean source"),
@@ -88,13 +110,13 @@ def test_a_drawing(copy: Path, tmp_path: Path) -> None:
         figure = f"figures:\n  dots: {{draw: spread, options: {options}}}\n"
         path.write_text(re.sub(r"^figures:\n", figure, text, flags=re.MULTILINE))
         if problem is None:
-            run(copy, "config", "show", "--experiment", "digits-smoke")
+            run("config", "show", "--experiment", "digits-smoke")
             continue
         with pytest.raises(WiseftError, match=problem):
-            run(copy, "config", "show", "--experiment", "digits-smoke")
+            run("config", "show", "--experiment", "digits-smoke")
 
 
-def test_a_loss(copy: Path, manifest: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_loss(run: Run, manifest: Path, tmp_path: Path) -> None:  # noqa: F811
     save_theta(tmp_path / "theta_0", random_tensors(0), tiny_header())
     arguments = ["--theta-0", tmp_path / "theta_0", "--dataset", manifest, "--seed", 0]
     outputs = ["--theta-1", tmp_path / "theta_1", "--curve", tmp_path / "curve.csv"]
@@ -103,12 +125,12 @@ def test_a_loss(copy: Path, manifest: Path, tmp_path: Path) -> None:  # noqa: F8
     for options in ({}, {"gamma": 0.0}):
         settings = {"loss": "focal", "loss_options": options, "epochs": 1, "batch_size": 10}
         settings |= {"warmup_steps": 1, "trainable": "head"}
-        run(copy, "finetune", *arguments, "--settings", json.dumps(settings), *outputs)
+        run("finetune", *arguments, "--settings", json.dumps(settings), *outputs)
         curves.append(pd.read_csv(tmp_path / "curve.csv")["loss"].to_numpy())
     assert 0 < curves[0][0] < curves[1][0]
     settings["loss_options"] = {"gama": 1}
     with pytest.raises(WiseftError, match="loss_options: unknown key `gama`; did you mean gamma"):
-        run(copy, "finetune", *arguments, "--settings", json.dumps(settings), *outputs)
+        run("finetune", *arguments, "--settings", json.dumps(settings), *outputs)
 
 
 def test_names_and_options_are_read_without_heavy_libraries() -> None:

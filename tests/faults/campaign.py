@@ -28,7 +28,10 @@ from tests.faults.world import World
 
 @dataclass(frozen=True)
 class Kind:
-    """A class of attacks: the module of its `attack`, and how many at each size."""
+    """A class of attacks: the module of its `attack`, and how many at each size.
+
+    The small size has each form of file, link and server at least once.
+    """
 
     module: str
     small: int
@@ -42,25 +45,25 @@ class Kind:
 
 KINDS = {
     "killed commands": Kind("kills", 10, 60),
-    "killed runs": Kind("runs", 2, 12),
-    "damaged files": Kind("corruptions", 90, 560),
+    "killed runs": Kind("runs", 1, 12),
+    "damaged files": Kind("corruptions", 42, 560),
     "configurations": Kind("configs", 30, 220),
-    "command lines": Kind("command_lines", 60, 520),
-    "archives": Kind("archives", 40, 220),
-    "model files": Kind("model_files", 60, 320),
-    "tables and arrays": Kind("foreign_tables", 30, 120),
+    "command lines": Kind("command_lines", 40, 520),
+    "archives": Kind("archives", 20, 220),
+    "model files": Kind("model_files", 36, 320),
+    "tables and arrays": Kind("foreign_tables", 22, 120),
     "full disks": Kind("disks", 10, 70),
     "permissions": Kind("permissions", 12, 60),
-    "foreign checkpoints": Kind("foreign_checkpoints", 48, 480),
+    "foreign checkpoints": Kind("foreign_checkpoints", 36, 480),
     "changed images": Kind("changed_images", 7, 63),
     "links": Kind("outside_links", 18, 180),
-    "mirrors": Kind("mirrors", 18, 120),
+    "mirrors": Kind("mirrors", 12, 120),
 }
 
 
 def preload() -> None:
     """Import what commands import, once, and start no thread: every attack is a fork of this."""
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     import wiseft
 
     for module in pkgutil.walk_packages(wiseft.__path__, "wiseft."):

@@ -79,7 +79,7 @@ def attack(ground: Ground, rng: Random, number: int) -> Found:
     """Damage one file and run a command that reads it, or the one that wrote it."""
     world, known = ground.world, readers()
     path = sorted(known)[number % len(known)]
-    kind = sorted(DAMAGES)[number // len(known) % len(DAMAGES)]
+    kind = sorted(DAMAGES)[(number + number // len(known)) % len(DAMAGES)]
     again = [step.name for step in steps().values() if path in step.outputs]
     name = rng.choice(known[path])
     what = f"{path}, {kind}, read by {name}"

@@ -266,16 +266,29 @@ def test_more_processes_than_gpus_are_told(monkeypatch):
         pass
 
 
-@pytest.mark.parametrize("gpus", ["2", '{"tiny": 1, "tiny/tune__short": 2}'], ids=["int", "run"])
-def test_the_command_starts_its_processes(train, settings, tmp_path, gpus):
+def test_the_command_starts_its_processes(train, settings, tmp_path):
     alone, chosen = train(settings(**SGD), name="alone"), settings(**SGD)
     record, name = tmp_path / "record.json", "tiny__toy__tune__short/seed-0"
-    how = ["--how", f'{{"gpus": {gpus}}}', "--record", str(record)]
+    how = ["--how", '{"gpus": {"tiny": 1, "tiny/tune__short": 2}}', "--record", str(record)]
     with pytest.raises(SystemExit) as left:
         main(train.command(chosen, *how, name=name))
     assert left.value.code == 0
     assert furthest(tensors(alone), tensors(train.outputs(name))) < 1e-5
     assert read_json(record)["processes"] == read_json(record)["how"]["gpus"] == 2
+
+
+def test_a_number_of_gpus_starts_as_many_processes_of_the_same_command(
+    train, settings, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr(parallel, "launch", lambda *given: calls.append(given) or 3)
+    command = train.command(settings(), "--how", '{"gpus": 2}', "--threads", "4")
+    with pytest.raises(SystemExit) as left:
+        main(command)
+    assert left.value.code == 3, "that of the processes"
+    ((words, processes, threads),) = calls
+    assert (processes, threads) == (2, 4)
+    assert words[0] == "finetune" and sorted(words) == sorted(command)
 
 
 def test_a_mapping_of_gpus_goes_by_the_names_of_the_run(train, settings, capsys):

@@ -105,8 +105,9 @@ def files(tmp_path_factory) -> Path:
         for name in ("theta.safetensors", "THETA"):
             theta.save(name if "." in name else f"{name}.safetensors")
         Path("THETA.safetensors").rename("THETA")
-        for name in ("OUT", "out", "out-1", "out-2"):
-            sweep("Z", "F", "photos", ["sketches"], name, alphas=[0.5], architecture="ViT-B-32")
+        sweep("Z", "F", "photos", ["sketches"], "OUT", alphas=[0.5], architecture="ViT-B-32")
+    for name in ("out", "out-1", "out-2"):
+        shutil.copytree(root / "OUT", root / name)
     return root
 
 

@@ -466,7 +466,7 @@ def shifts_of(photos: Path, *names: str) -> list[str]:
     return [part for name in names for part in ("--shift", str(photos / name))]
 
 
-def test_the_command(whole, photos, capsys):
+def test_the_command(whole, photos, capsys, every_format):
     """Tables, page, curve and model; the printed accuracies are those of `score` on the model."""
     command(whole, photos, *shifts_of(photos, "sketches", "paintings", "camera"))
     printed = capsys.readouterr()

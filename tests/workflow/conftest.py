@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.processes import environment, run_module
-from tools.rehearsal.server import serving
+from tools.rehearsal.server import FUNCTION, serving
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("Snakefile", "workflow", "config", "profiles", "environment.yml", "src", "tools")
@@ -75,13 +76,19 @@ def snakemake() -> Run:
 
 
 @pytest.fixture(scope="session")
-def rerun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Run Snakemake with commands that are forks of one process, as those of a rehearsal are.
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Variables by which commands are forks of one process, as those of a rehearsal are."""
+    with serving(tmp_path_factory.mktemp("commands")) as variables:
+        yield variables
+
+
+@pytest.fixture(scope="session")
+def rerun(served: dict[str, str]) -> Run:
+    """Run Snakemake with such commands.
 
     For what is run again in a copy of what real processes made: imports are most of such a run.
     """
-    with serving(tmp_path_factory.mktemp("commands")) as variables:
-        yield functools.partial(run_snakemake, variables=variables)
+    return functools.partial(run_snakemake, variables=served)
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +110,9 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str, served: dict[str, str]
+) -> Path:
     """A copy of the project in which the small experiment has run, one for all workers.
 
     Read it, don't change it.
@@ -114,15 +123,26 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     with (shared / "smoke.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker that comes runs it, the others wait
         if not outcome.exists():
-            done = run_small_experiment(folder)
+            done = run_small_experiment(folder, once_for_real(served, shared / "for-real"))
             outcome.write_text(json.dumps([done.returncode, done.stdout]))
     code, output = json.loads(outcome.read_text())
     assert code == 0, output[-5000:]
     return folder
 
 
-def run_small_experiment(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Copy the project and run the small experiment in it, as a user does."""
+def once_for_real(served: dict[str, str], begun: Path) -> dict[str, str]:
+    """Variables by which each command is a process of its own, as a user's, and later a fork."""
+    begun.mkdir()
+    name = '"$1-$([ "$1" != data ] || echo "$2")"'
+    alone = f"mkdir {shlex.quote(str(begun))}/{name} 2>/dev/null"
+    alone += ' && { command wiseft "$@"; return; }'
+    return {FUNCTION: served[FUNCTION].replace("() {", f"() {{ {alone}\n", 1)}
+
+
+def run_small_experiment(
+    folder: Path, variables: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Copy the project and run the small experiment in it."""
     copy_project(folder)
     packages = ROOT / "datasets" / ".packages"
     if packages.is_dir():  # spares a download; preparing checks the hashes anyway
@@ -131,7 +151,7 @@ def run_small_experiment(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command, "--config", f"experiment={SMOKE}"],
         cwd=folder,
-        env=environment(),
+        env=environment() | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

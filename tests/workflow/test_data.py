@@ -55,7 +55,7 @@ def test_datasets_of_the_paper_can_be_planned_without_any_data(project, snakemak
     assert "Sign up at https://image-net.org" in done.stdout
 
 
-def test_one_file_is_a_new_dataset_fetched_and_indexed(project, snakemake, monkeypatch):
+def test_one_file_is_a_new_dataset_fetched_and_indexed(project, rerun, monkeypatch):
     content = tar(pets())
     file = pinned("pets.tar.gz", content, urls=["https://example.invalid/pets.tar.gz"])
     add_dataset(project, "pets", files=[file], top="pets")
@@ -64,11 +64,11 @@ def test_one_file_is_a_new_dataset_fetched_and_indexed(project, snakemake, monke
         server.serve("mirror/pets.tar.gz", content)
         monkeypatch.setenv("WISEFT_MIRROR_PETS", f"{server.url}/mirror")
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        done = snakemake(project, "--cores", "2", "data", experiment=EXPERIMENT)
+        done = rerun(project, "--cores", "2", "data", experiment=EXPERIMENT)
     assert done.returncode == 0, done.stdout
     assert open_manifest(project / "datasets/pets/manifest.json").splits["test"].n == 6
     assert open_manifest(project / "datasets/pets-limit4/manifest.json").splits["test"].n == 4
-    again = snakemake(project, "-n", "data", experiment=EXPERIMENT)
+    again = rerun(project, "-n", "data", experiment=EXPERIMENT)
     assert "Nothing to be done" in again.stdout, again.stdout
 
     # All that preparing writes is an output, but for unpacked files: they may be all that there is.
@@ -79,13 +79,13 @@ def test_one_file_is_a_new_dataset_fetched_and_indexed(project, snakemake, monke
     index = folder / "pets" / "test" / "index.json"
     before, unpacked = index.stat().st_ino, sorted(folder.glob("pets/files/**/*"))
     rule = "data_prepare_files_pets"
-    done = snakemake(project, "--cores", "1", "data", "--forcerun", rule, experiment=EXPERIMENT)
+    done = rerun(project, "--cores", "1", "data", "--forcerun", rule, experiment=EXPERIMENT)
     assert done.returncode == 0, done.stdout
     assert index.stat().st_ino == before, "what is indexed is not scanned again"
     assert sorted(folder.glob("pets/files/**/*")) == unpacked != []
 
 
-def test_a_preview_of_a_part_needs_no_whole_dataset(project, snakemake):
+def test_a_preview_of_a_part_needs_no_whole_dataset(project, rerun):
     """Of 186 images 16 are there. The preview is drawn from them, and nothing else is prepared."""
     splits = {"train": 100, "held-out": 20, "test": 60}
     held_out = {"of": "train", "count": 20}
@@ -97,7 +97,7 @@ def test_a_preview_of_a_part_needs_no_whole_dataset(project, snakemake):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     add_experiment(project, ["pets-limit4"])
-    done = snakemake(project, "--cores", "1", "data", experiment=EXPERIMENT)
+    done = rerun(project, "--cores", "1", "data", experiment=EXPERIMENT)
     assert done.returncode == 1
     said = "list pets under `datasets.part` in config/config.yaml, and use a preview, pets-limit<N>"
     logs = "".join(path.read_text() for path in project.glob("logs/data_prepare_files/*.log"))
@@ -105,7 +105,7 @@ def test_a_preview_of_a_part_needs_no_whole_dataset(project, snakemake):
     config = project / "config" / "config.yaml"
     folder = "  folder: datasets"
     config.write_text(config.read_text().replace(folder, f"  part: [pets]\n{folder}"))
-    done = snakemake(project, "--cores", "1", "data", experiment=EXPERIMENT)
+    done = rerun(project, "--cores", "1", "data", experiment=EXPERIMENT)
     assert done.returncode == 0, done.stdout
     found = open_manifest(project / "datasets/pets-limit4/manifest.json")
     assert {name: files.n for name, files in found.splits.items()} == dict.fromkeys(splits, 4)
@@ -115,10 +115,10 @@ def test_a_preview_of_a_part_needs_no_whole_dataset(project, snakemake):
     written = set((project / "datasets").glob("pets*/*/*"))
     data = Targets.read(project, {"experiment": EXPERIMENT}).data
     assert written == {project / path for path in data.split_files("pets-limit4")}
-    again = snakemake(project, "-n", "data", experiment=EXPERIMENT)
+    again = rerun(project, "-n", "data", experiment=EXPERIMENT)
     assert "Nothing to be done" in again.stdout, again.stdout
     add_experiment(project, ["pets"])
-    done = snakemake(project, "-n", "data", experiment=EXPERIMENT)
+    done = rerun(project, "-n", "data", experiment=EXPERIMENT)
     assert done.returncode == 1 and "Traceback" not in done.stdout
     assert "lists pets, but the experiment uses all of it; name pets-limit<N> there" in done.stdout
 
@@ -171,18 +171,18 @@ def test_layouts_that_store_arrays_are_those_whose_reader_makes_some():
     assert {n for n in own if "PreparedSplit(" in readers[n].read_text()} == STORED - {"arrays"}
 
 
-def test_a_users_file_outlives_a_rerun(project, snakemake):
+def test_a_users_file_outlives_a_rerun(project, rerun):
     """Snakemake deletes the outputs of a job before it runs; the files must be none."""
     content = tar(pets())
     add_dataset(project, "pets", files=[pinned("pets.tar.gz", content, how="Ask Ann")], top="pets")
     add_experiment(project, ["pets"])
     place = project / "datasets" / ".archives" / "pets" / "pets.tar.gz"
-    done = snakemake(project, "--cores", "1", "data", experiment=EXPERIMENT)
+    done = rerun(project, "--cores", "1", "data", experiment=EXPERIMENT)
     assert done.returncode == 1 and f"put it at {place.relative_to(project)}" in done.stdout
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(content)
     for force in ([], ["--forceall"]):
-        done = snakemake(project, "--cores", "1", "data", *force, experiment=EXPERIMENT)
+        done = rerun(project, "--cores", "1", "data", *force, experiment=EXPERIMENT)
         assert done.returncode == 0, done.stdout
         assert place.read_bytes() == content
     with tarfile.open(place) as archive:

@@ -20,9 +20,9 @@ LANDSCAPES = 2
 """Of the paper's figures, those that are drawn by `landscape`: 6 and 16."""
 
 
-def test_published_numbers_become_tables_without_data(project, snakemake):
+def test_published_numbers_become_tables_without_data(project, rerun):
     report = paths.paper_tables_folder("paper") / "README.md"
-    done = snakemake(project, "--cores", "1", str(report), experiment="paper")
+    done = rerun(project, "--cores", "1", str(report), experiment="paper")
     assert done.returncode == 0, done.stdout
     table = pd.read_csv(project / paths.table_path("paper", "csv"), keep_default_na=False)
     assert set(table["source"]) == {"published"}

@@ -6,12 +6,14 @@ it from pictures, the text tower from prompts; so zero-shot accuracy is far from
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
+from numpy.typing import NDArray
 from tools.rehearsal.pictures import CELLS, cells, letters, pixels, word
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
@@ -103,6 +105,11 @@ def _seen(pictures: Tensor, entry: ModelEntry, size: int) -> Tensor:
 def _write_letters(weights: dict[str, Tensor]) -> None:
     """Have the vectors of CLIP's 49,408 tokens follow from their letters; a few steps see few."""
     if (vectors := weights.get("token_embedding.weight")) is not None:
-        texts = open_clip.tokenizer.SimpleTokenizer().decoder.values()  # in the order of the tokens
-        known = np.stack([letters(text.removesuffix("</w>")) for text in texts])
+        known = _letters_of_tokens()
         vectors[: len(known), :CELLS] = torch.tensor(known, dtype=vectors.dtype)
+
+
+@functools.cache
+def _letters_of_tokens() -> NDArray[np.float64]:
+    texts = open_clip.tokenizer.SimpleTokenizer().decoder.values()  # in the order of the tokens
+    return np.stack([letters(text.removesuffix("</w>")) for text in texts])
