@@ -54,7 +54,7 @@ def test_attention_to_itself_with_masks_and_to_another():
     one, other = torch.randn(2, 3, 5, 256)
     mask, padding = torch.ones(5, 5).triu(1).bool(), torch.arange(5).expand(3, 5) > 2
     for given in ((one, one, one), (one, other, other), (one, one, other)):
-        for more in ({}, {"attn_mask": mask}, {"key_padding_mask": padding}):
+        for more in ({"attn_mask": None}, {"attn_mask": mask}, {"key_padding_mask": padding}):
             for need_weights in (True, False):
                 with torch.inference_mode():
                     expected = plain(*given, need_weights=need_weights, **more)

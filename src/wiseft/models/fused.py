@@ -50,10 +50,8 @@ def _linear(run: Any, layer: Any, then: str, features: Tensor) -> Tensor:
 
 def _attend(run: Any, layer: Any, *sequences: Any, **options: Any) -> Any:
     """Return what attention gives for queries, keys and values, (n, tokens, width) each."""
-    given = sequences[0]
-    masked = any(options.get(key) is not None for key in ("attn_mask", "key_padding_mask"))
-    other = masked or layer.add_zero_attn or any(each is not given for each in sequences)
-    if other or options.get("need_weights", True):
+    given, plain = sequences[0], {"need_weights": False, "attn_mask": None}
+    if options != plain or layer.add_zero_attn or any(each is not given for each in sequences):
         return nn.MultiheadAttention.forward(layer, *sequences, **options)
     three = run(given, layer.in_proj_weight, layer.in_proj_bias, "none", [], "none")
     parts = three.unflatten(2, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)
