@@ -32,7 +32,7 @@ Cell = tuple[str, str, str]
 """A run, a dataset and a split."""
 Scores = dict[float, float]
 """Accuracy by alpha."""
-ALPHAS = (0.0, 0.25, 0.75, 1.0)
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 BATCH = 250
 OFF_BY = 1.5
 """Images that rounding may turn, and a half."""
