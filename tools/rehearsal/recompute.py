@@ -82,7 +82,8 @@ MISTAKES: Mapping[str, Callable[[Told], Scores]] = {
 
 def differences(targets: Targets, root: Path, say: Callable[[str], None]) -> list[str]:
     """Return a sentence for each cell of a finished rehearsal that this recomputation denies."""
-    rows = pd.read_csv(root / targets.files.tables["table_csv"], keep_default_na=False)
+    path = root / targets.files.tables["table_csv"]
+    rows = pd.read_csv(path, keep_default_na=False, low_memory=False)
     again = told(targets, root, rows)
     say(f"{targets.name}: {len(again)} cells computed again")
     return findings(table(rows, targets.name), again)
