@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from tools.rehearsal import __main__ as rehearsal
-from tools.rehearsal import compare, cut, real
+from tools.rehearsal import compare, cut, real, recompute
 from tools.rehearsal.run import FEW, Outcome, table
 from tools.rehearsal.server import FUNCTION, serving
 
@@ -209,6 +209,7 @@ def test_a_whole_rehearsal(tmp_path: Path):
     rehearsed = Targets.read(folder, {"experiment": SMOKE})
     assert compare.result_differences(plan, rehearsed, folder) == []
     assert drawn(plan, folder) == drawn(rehearsed, folder)
+    check_recomputed_cells(rehearsed, folder)
     figure = folder / "results" / SMOKE / "figures" / "landscape.svg"
     assert "rehearsal" in figure.read_text()
     figure.unlink()
@@ -219,6 +220,18 @@ def test_a_whole_rehearsal(tmp_path: Path):
     again = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert again.returncode == 0 and time.monotonic() - start < 60
     assert not (PROJECT / "data" / "rehearsal").exists()
+
+
+def check_recomputed_cells(targets: Targets, folder: Path) -> None:
+    """Each dataset has cells that are computed again; two that are exchanged are noticed."""
+    rows = pd.read_csv(folder / targets.files.tables["table_csv"], keep_default_na=False)
+    told = recompute.told(targets, folder, rows)
+    assert {dataset for _, dataset, _ in told} == {*targets.experiment.datasets}
+    assert recompute.findings(recompute.table(rows, SMOKE), told) == []
+    exchanged = rows["dataset"].replace({"colour": "fonts", "fonts": "colour"})
+    found = recompute.findings(recompute.table(rows.assign(dataset=exchanged), SMOKE), told)
+    run = targets.combined[0].name
+    assert any(f"{run} colour test: the numbers of {run} fonts test" in each for each in found)
 
 
 def points(figure: Figure) -> list[tuple[str, int]]:

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.io import loadmat
 
 PASSWORD = b"objectnetisatestset"
 
 Picture = bytes | np.ndarray
-"""A file of an image, or its pixels (height, width, 3)."""
+"""A file of an image, or its pixels (height, width), or (height, width, 3)."""
+Members = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Labelled:
 
     images: list[Picture]
     labels: list[int]
-    members: tuple[tuple[int, ...], ...] = ()
+    members: Members = ()
     border: int = 0
 
     def taken(self, rows: Iterable[int]) -> Labelled:
@@ -74,7 +76,7 @@ def _mat(content: bytes) -> dict[str, Any]:
 
 
 def _labelled(
-    pairs: Iterable[tuple[Picture, int]], members: tuple[tuple[int, ...], ...] = (), border: int = 0
+    pairs: Iterable[tuple[Picture, int]], members: Members = (), border: int = 0
 ) -> Labelled:
     shown = list(pairs)
     return Labelled([image for image, _ in shown], [label for _, label in shown], members, border)
@@ -250,6 +252,67 @@ def cifar10_2(archives: Path) -> Splits:
         return {"test": _labelled(zip(found["images"], found["labels"].tolist(), strict=True))}
 
 
+def fmow(archives: Path) -> Splits:
+    """Splits go by the challenge's own and the year; classes are sorted."""
+    found = files(archives / "fmow" / "fmow_v1.1.tar.gz")
+    rows = pd.read_csv(io.BytesIO(found["fmow_v1.1/rgb_metadata.csv"]))
+    label = rows["category"].astype("category").cat.codes
+    split, year = rows["split"], rows["timestamp"].str[:4].astype(int)
+    chosen = {
+        "held-out": (split == "val") & (year < 2013),
+        "id-test": (split == "test") & (year < 2013),
+        "test": (split == "test") & (year > 2015),
+    }
+    images = [found[f"fmow_v1.1/images/rgb_img_{row}.png"] for row in rows.index]
+    every = _labelled(zip(images, label.tolist(), strict=True))
+    return {ours: every.taken(np.flatnonzero(rows_of)) for ours, rows_of in chosen.items()}
+
+
+def iwildcam(archives: Path) -> Splits:
+    """A table has splits and classes."""
+    found = files(archives / "iwildcam" / "iwildcam_v2.0.tar.gz")
+    rows = pd.read_csv(io.BytesIO(found["iwildcam_v2.0/metadata.csv"])).set_index("split")
+    images = [found[f"iwildcam_v2.0/train/{name}"] for name in rows["filename"]]
+    every = _labelled(zip(images, rows["y"].tolist(), strict=True))
+    names = {"held-out": "id_val", "id-test": "id_test", "test": "test"}
+    return {ours: every.taken(np.flatnonzero(rows.index == of)) for ours, of in names.items()}
+
+
+def _frames(
+    top: Path, prefix: str, folder: str, label: Mapping[str, int], borrowed: dict[int, int]
+) -> Splits:
+    """Return frames; of what places a class is made up a file tells, or it borrows one."""
+    images = files(top / "imagenet_vid_ytbb_robust.tar.gz")
+    told = json.loads((top / f"{prefix}_class_idx_map.json").read_text())
+    owner = {int(place): of for place, of in told.items()} | borrowed
+    each = range(max(label.values()) + 1)
+    members = tuple(tuple(place for place in owner if owner[place] == of) for of in each)
+    shown = [(images[f"imagenet_vid_ytbb_robust/{folder}/{a}"], n) for a, n in label.items()]
+    return {"test": _labelled(shown, members)}
+
+
+def vid_robust(archives: Path) -> Splits:
+    """Anchors are the keys of the sets of frames; their first label counts."""
+    top = archives / "vid-ytbb-robust"
+    sets, labels = (json.loads((top / f"{n}.json").read_text()) for n in ("pmsets", "labels"))
+    return _frames(top, "vid", "imagenet-vid-robust", {a: labels[a][0] for a in sets}, {})
+
+
+def ytbb_robust(archives: Path) -> Splits:
+    """Anchors that a reviewer calls good, of the class in YouTube-BoundingBoxes, whose `none` and
+    `car` are exchanged. Four classes that ImageNet lacks borrow its first four places.
+    """
+    top = archives / "vid-ytbb-robust"
+    rows = pd.read_csv(top / "ytbb_robustness_test_anchors_full.csv")
+    videos = rows["ytid"] + "_" + rows["time_ms"].astype(str)
+    label = dict(zip(videos, rows["label"].replace({22: 23, 23: 22}).tolist(), strict=True))
+    marks = json.loads((top / "anchor_labels.json").read_text())
+    good = marks["labels"].index("good")
+    anchors = [row["key"] for row in marks["annotations"] if good in row["labels"]]
+    of = {anchor: label[anchor.split("/")[0]] for anchor in anchors}
+    return _frames(top, "ytbb", "ytbb-robust/ytbb_videos", of, {0: 6, 1: 8, 2: 14, 3: 18})
+
+
 READERS: Mapping[str, Callable[[Path], Splits]] = {
     "imagenet": imagenet,
     "imagenet-v2": imagenet_v2,
@@ -265,5 +328,9 @@ READERS: Mapping[str, Callable[[Path], Splits]] = {
     "cifar100": cifar100,
     "cifar10.1": cifar10_1,
     "cifar10.2": cifar10_2,
+    "fmow": fmow,
+    "iwildcam": iwildcam,
+    "imagenet-vid-robust": vid_robust,
+    "ytbb-robust": ytbb_robust,
 }
 """Who reads the archives of a dataset."""

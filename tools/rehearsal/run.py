@@ -164,11 +164,11 @@ def _report(project: Path, root: Path, name: str) -> str:
 
 def _mistakes(rehearsed: Targets, root: Path) -> list[str]:
     """Return a sentence for every cell that is otherwise when it is computed again."""
-    if not rehearsed.combined:
+    if not rehearsed.runs:
         return []
     from tools.rehearsal import recompute
 
-    return recompute.differences(rehearsed, root)
+    return recompute.differences(rehearsed, root, _say)
 
 
 def _cpu(root: Path) -> float:
