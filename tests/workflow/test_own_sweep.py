@@ -38,7 +38,7 @@ def configuration(folder: Path, **more: object) -> dict:
 
 
 @pytest.mark.slow
-def test_tables_are_those_of_the_command_and_a_failed_run_continues(tmp_path):
+def test_tables_are_those_of_the_command_and_a_failed_run_continues(tmp_path, every_format):
     entry = configuration(tmp_path)
     where = ("-s", str(ROOT / "workflow" / "sweep.smk"), "--configfile", "sweep.yaml")
     with serving(tmp_path / "commands") as variables:

@@ -1,15 +1,9 @@
 """What the rules share: the experiment as one object, and what only Snakemake makes of it."""
 
-import gc
 import re
 import sys
-from inspect import isfunction, signature
 from pathlib import Path
 
-# What planning makes stays: looking for garbage among it as often as usual takes a tenth of the time.
-gc.set_threshold(50_000, 20, 20)
-
-from snakemake.common import overwrite_function_params
 from snakemake.logging import logger
 from snakemake.utils import min_version
 from wiseft.base.alphas import ALPHA_REGEX
@@ -66,11 +60,6 @@ wildcard_constraints:
 def one_of(names):
     """Return a regular expression for exactly these names; for none of them, one without match."""
     return "|".join(re.escape(name) for name in sorted(set(names))) or r"(?!)"
-
-
-def retries_of(rule):
-    """Return how often a rule's jobs are tried again; where a job runs, it is not tried again."""
-    return RESOURCES.retries(rule) if workflow.is_main_process else 0
 
 
 def reported(name, path):

@@ -40,7 +40,7 @@ for suite, members in DATA.evaluations.items():
         wildcard_constraints:
             model=one_of(EXPERIMENT.models + TARGETS.baseline_models),
             method=one_of(TARGETS.two_ended + TARGETS.baselines),
-        retries: retries_of(f"evaluate_{suite}")
+        retries: RESOURCES.retries(f"evaluate_{suite}") if workflow.is_main_process else 0
         conda:
             "../../environment.yml"
         threads: JOBS.threads("evaluate")

@@ -16,7 +16,8 @@ rule finetune:
         model=one_of(EXPERIMENT.models),
         method=one_of(TARGETS.finetuned),
     priority: 50  # the evaluations, which take longest, wait for it
-    retries: retries_of("finetune")
+    # The workflow tries a job again; where the job runs, it does not try itself again.
+    retries: RESOURCES.retries("finetune") if workflow.is_main_process else 0
     conda:
         "../../environment.yml"
     threads: JOBS.threads("finetune")
@@ -54,7 +55,7 @@ rule search:
         model=one_of(EXPERIMENT.models),
         method=one_of(TARGETS.searched),
     priority: 50
-    retries: retries_of("search")
+    retries: RESOURCES.retries("search") if workflow.is_main_process else 0
     conda:
         "../../environment.yml"
     threads: JOBS.threads("search")
@@ -118,7 +119,7 @@ rule baseline:
     wildcard_constraints:
         model=one_of(TARGETS.baseline_models),
         method=one_of(TARGETS.baselines),
-    retries: retries_of("baseline")
+    retries: RESOURCES.retries("baseline") if workflow.is_main_process else 0
     conda:
         "../../environment.yml"
     threads: JOBS.threads("baseline")
