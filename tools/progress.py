@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -54,6 +54,7 @@ FAR = re.compile(r"(step \d+/\d+|\S+ of \d\S*(?: [a-z ]+)?)\b.*?(\d[\w: ]*?) lef
 UNITS = {"h": 3600, "min": 60, "s": 1}
 BEFORE, PLANNED = "before", "planned"  # where an expected time is from
 BAR = 20  # characters
+LATE = 0.25  # of the time that a job has taken longer than expected, still to come
 SILENCE, REFRESH = 30.0, 1.0  # seconds between two lines of what runs now; on a terminal
 
 
@@ -76,23 +77,26 @@ class Pace:
 
     Args:
         logs: the folder of the jobs' logs; `benchmarks` in it has the times of earlier ones.
-        planned: seconds of one job by rule, where there is no earlier one.
+        planned: seconds of one job, by rule and by the first words of its message, where there is
+            no earlier one.
     """
 
     def __init__(self, logs: Path, planned: Mapping[str, float]) -> None:
         self.logs, self.planned = logs, planned
         self.took: dict[str, list[float]] = {}
-        self._actual: dict[str, float] = {}
-        self._expected: dict[str, float] = {}
+        self._ratios: dict[tuple[str, str], tuple[float, float]] = {}
         self._means: dict[str, tuple[str, float] | None] = {}
 
     def expected(self, message: str) -> tuple[str, float] | None:
         """Return where the expected seconds of a job are from, and how many; not corrected."""
-        rule = message.partition(":")[0]
+        rule, words = message.partition(":")[0], message.split(", ")
         before = likest((self.logs / "benchmarks" / rule).rglob("*.tsv"), message)
         if before and (seconds := benchmark(before)):
             return BEFORE, seconds
-        return (PLANNED, self.planned[rule]) if rule in self.planned else None
+        # The plan names jobs by the words of their messages, but for the last ones.
+        names = [*(", ".join(words[:n]) for n in range(len(words), 0, -1)), rule]
+        known = next((name for name in names if name in self.planned), None)
+        return (PLANNED, self.planned[known]) if known else None
 
     def ended(self, job: Job, seconds: float) -> None:
         """Learn from a job that took so many seconds."""
@@ -102,8 +106,7 @@ class Pace:
     def with_running(self, seconds: Mapping[Job, float]) -> Pace:
         """Return what is known with jobs that are going to take so many seconds in all."""
         pace = Pace(self.logs, self.planned)
-        pace.took, pace._means = self.took, self._means
-        pace._actual, pace._expected = self._actual.copy(), self._expected.copy()
+        pace.took, pace._means, pace._ratios = self.took, self._means, self._ratios.copy()
         for job, each in seconds.items():
             pace._learn(job, each)
         return pace
@@ -111,31 +114,40 @@ class Pace:
     def _learn(self, job: Job, seconds: float) -> None:
         if job.expected:
             kind, expected = job.expected
-            self._actual[kind] = self._actual.get(kind, 0) + seconds
-            self._expected[kind] = self._expected.get(kind, 0) + expected
+            for key in ((kind, job.rule), (kind, "")):
+                actual, sum_expected = self._ratios.get(key, (0.0, 0.0))
+                self._ratios[key] = (actual + seconds, sum_expected + expected)
 
     @property
     def measured(self) -> bool:
         """Whether any expected time was compared with a job of this run."""
-        return bool(self._expected)
+        return bool(self._ratios)
 
-    def corrected(self, expected: tuple[str, float]) -> float:
-        """Return seconds, longer or shorter as the jobs of this run are."""
+    def corrected(self, rule: str, expected: tuple[str, float]) -> float:
+        """Return seconds, longer or shorter as the rule's jobs of this run are, or else all are."""
         kind, seconds = expected
-        known = self._expected.get(kind)
-        return seconds * self._actual[kind] / known if known else seconds
+        known = self._ratios.get((kind, rule)) or self._ratios.get((kind, ""))
+        return seconds * known[0] / known[1] if known else seconds
 
-    def of_rule(self, rule: str) -> float:
-        """Return the seconds of a job of a rule that has not begun."""
-        if rule in self.took:
-            return fmean(self.took[rule])
+    def of_waiting(self, rule: str, number: int, begun: Sequence[float]) -> float:
+        """Return the seconds of so many jobs of a rule that have not begun.
+
+        Args:
+            rule: as in messages.
+            number: of the jobs that wait.
+            begun: the expected seconds of the rule's jobs that have begun, not corrected. Where
+                these are short, those that wait are long.
+        """
         if rule not in self._means:
             files = (self.logs / "benchmarks" / rule).rglob("*.tsv")
             before = [seconds for file in files if (seconds := benchmark(file))]
             planned = (PLANNED, self.planned[rule]) if rule in self.planned else None
             self._means[rule] = (BEFORE, fmean(before)) if before else planned
-        mean = self._means[rule]
-        return self.corrected(mean) if mean else JOB_SECONDS
+        if self._means[rule] is None:
+            return number * (fmean(self.took[rule]) if rule in self.took else JOB_SECONDS)
+        kind, mean = self._means[rule]
+        rest = mean * (number + len(begun)) - sum(begun)
+        return self.corrected(rule, (kind, max(rest, number * mean / 4)))
 
 
 class Condenser:
@@ -143,7 +155,7 @@ class Condenser:
 
     Args:
         logs: the folder of the jobs' logs.
-        planned: seconds of one job by rule, where nothing was measured here.
+        planned: as for `Pace`.
     """
 
     def __init__(
@@ -152,6 +164,7 @@ class Condenser:
         self.logs = logs
         self.pace = Pace(logs, planned or {})
         self.waiting: Counter[str] = Counter()
+        self.begun: dict[str, list[float]] = {}
         self.started: set[str] = set()
         self.finished: set[str] = set()
         self.total = 0
@@ -202,6 +215,7 @@ class Condenser:
         job = Job(message, seconds, time.time(), self.pace.expected(message))
         if number not in self.started and self.waiting[job.rule]:
             self.waiting[job.rule] -= 1
+            self.begun.setdefault(job.rule, []).append(job.expected[1] if job.expected else 0.0)
         self.started.add(number)
         self.running[number] = job
 
@@ -218,31 +232,39 @@ class Condenser:
         if not self.running:
             return ""
         far = {job: self._said(job) for job in self.running.values()}
-        sure = {job: seconds - job.since + said[1] for job, said in far.items() if said}
+        so_far = {job: seconds - job.since for job in far}
+        sure = {job: so_far[job] + said[1] for job, said in far.items() if said}
         pace = self.pace.with_running(sure)
+        usual = {job: pace.corrected(job.rule, job.expected) for job in far if job.expected}
+        late = [job for job in usual if job not in sure and so_far[job] > usual[job]]
+        # What takes longer than expected is not about to end; others like it take longer, too.
+        pace = pace.with_running({job: (1 + LATE) * so_far[job] for job in late})
         jobs, remaining = [], [0.0]
         for job, said in far.items():
-            so_far = seconds - job.since
-            expected = pace.corrected(job.expected) if job.expected else None
-            how_far = ""
+            expected = pace.corrected(job.rule, job.expected) if job.expected else JOB_SECONDS
+            how_far, left = "", max(expected - so_far[job], 0)
             if said:
-                how_far = f", {said[0]}"
-            elif expected and so_far <= expected:
+                how_far, left = f", {said[0]}", said[1]
+            elif job in late:
+                how_far = f", longer than the expected {clock(usual[job])}"
+                left = LATE * so_far[job]
+            elif job.expected:
                 how_far = f" of about {clock(expected)}"
-            elif expected:
-                how_far = f", longer than the expected {clock(expected)}"
-            remaining.append(said[1] if said else max((expected or JOB_SECONDS) - so_far, 0))
-            jobs.append(f"{job.message} ({clock(so_far)}{how_far})")
+            remaining.append(left)
+            jobs.append(f"{job.message} ({clock(so_far[job])}{how_far})")
         full = BAR * self.done // max(self.total, 1)
         bar = f"[{'#' * full}{'.' * (BAR - full)}] {self.done}/{self.total}"
-        left = self._left(seconds, pace, remaining) if pace.measured else ""
+        measured = self.pace.measured or bool(sure)
+        left = self._left(seconds, pace, remaining) if measured else ""
         return f"{clock(seconds):>5}  {bar}{left}  {'; '.join(jobs)}"
 
     def _left(self, seconds: float, pace: Pace, remaining: list[float]) -> str:
         """Return how long all the rest takes, with as many jobs side by side as there were."""
         busy = self._busy + sum(seconds - job.since for job in self.running.values())
         waiting = {rule: n for rule, n in self.waiting.items() if n > 0 and rule != "all"}
-        rest = sum(remaining) + sum(n * pace.of_rule(rule) for rule, n in waiting.items())
+        rest = sum(remaining)
+        for rule, number in waiting.items():
+            rest += pace.of_waiting(rule, number, self.begun.get(rule, ()))
         left = max(*remaining, rest / max(busy / max(seconds, 1), 1))
         minutes = math.ceil(left / 60)
         if minutes < 120:

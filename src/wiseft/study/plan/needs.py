@@ -5,6 +5,7 @@ The page of experiments, `wiseft doctor` and `make run` say this; `wiseft plan` 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -83,18 +84,22 @@ def needs_of(targets: Targets) -> Needs:
 
 
 def job_seconds(targets: Targets) -> dict[str, float]:
-    """Return the seconds of one job by rule on one CPU core, of the rules that run a model.
+    """Return the seconds of one job on one CPU core, of the rules that run a model: the mean of a
+    rule under its name, a single job under `<rule>: <model>, <method>`.
 
-    This is counted, not measured: the ratios between rules hold better than the times themselves.
+    This is counted, not measured: the ratios between jobs hold better than the times themselves.
     """
     resources, found = Resources(targets), dict[str, list[float]]()
+    seeds = Counter[tuple[str, ...]]((run.model, run.method_id) for run in targets.runs)
     for rule, *of in resources.jobs():
         if need := resources.need(rule, *of):
             name = "evaluate" if rule in targets.jobs.evaluations else rule
-            found.setdefault(name, []).append(JOB_SECONDS + 3600 * need.hours)
+            seconds = JOB_SECONDS + 3600 * need.hours
+            found[f"{name}: {', '.join(of)}"] = [seconds]
+            found.setdefault(name, []).extend([seconds] * max(seeds[tuple(of)], 1))
     if targets.pretrained:
         found["pretrain"] = [_pretraining_seconds(targets) / len(targets.pretrained)]
-    return {rule: fmean(seconds) for rule, seconds in found.items()}
+    return {job: fmean(seconds) for job, seconds in found.items()}
 
 
 def _hours_on_cores(targets: Targets, plan: Plan) -> float:
