@@ -299,6 +299,28 @@ def test_another_experiment_judges_over_what_both_have(project: Project) -> None
     assert found[HOT, "mnist", "fine-tuned"][1] == f"{100 * np.mean(first):.2f}"
 
 
+@pytest.mark.parametrize("experiment", ["digits", "icons", "icons-vendors"])
+def test_one_model_of_another_cpu_is_judged_by_the_published_models(
+    project: Project, experiment: str
+) -> None:
+    """The published tables, but for one alpha, as a run that is not equal byte for byte."""
+    sample = f"{experiment}-seeds"
+    for name in (experiment, sample):
+        source = ROOT / paths.published_path(name, paths.table_path(name, "parquet"))
+        shutil.copytree(source.parent, project.root / source.parent.relative_to(ROOT))
+    table = read_table(source.parent.parent / experiment / f"{experiment}.parquet")
+    here = project.root / paths.table_path(experiment, "parquet")
+    write_parquet(here, table[table["alpha"] != 0.3], TABLE)
+    record = paths.made_with_path(experiment)
+    copy = project.root / paths.published_path(experiment, record)
+    for suffix in ("", ".sha256"):
+        shutil.copy(f"{copy}{suffix}", project.root / f"{record}{suffix}")
+    code, lines = project.compare(experiment)
+    assert code == 0 and lines[0].endswith(f"published models of {sample}")
+    assert len(cells(lines)) == {"digits": 52, "icons": 132, "icons-vendors": 125}[experiment]
+    assert not [line for line in lines if line.startswith("Not compared, because settings")]
+
+
 def test_what_is_set_otherwise_is_told_and_not_compared(project: Project) -> None:
     project.publish(SEEDS, values_of(PUBLISHED), record_of(0.003))
     values = values_of(OTHERS[:1])
