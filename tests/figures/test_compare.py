@@ -18,7 +18,8 @@ from scipy.stats import t as student_t
 from wiseft.base.io import write_json
 from wiseft.cli import main
 from wiseft.study.config import paths
-from wiseft.study.paper.compare import accuracies, cells_of, judged
+from wiseft.study.paper.compare import accuracies, cells_of, judged, left_out
+from wiseft.tabulate.models import FEWEST_MODELS
 from wiseft.tabulate.schema import (
     COMPARISONS,
     TABLE,
@@ -205,6 +206,10 @@ def test_one_cell_that_moved_is_outside_and_named(project: Project) -> None:
     project.here(SEEDS, values)
     code, lines = project.compare(SEEDS)
     assert code == 1 and f": outside: 2 of {2 * CELLS - 3} headline cells lie outside" in lines[0]
+    others = left_out(cells_of(accuracies(table_of(values_of(PUBLISHED)))))
+    assert len(others) == 10
+    too = sum(number > 0 for number in others.values())
+    assert lines[0].endswith(f" of {SEEDS}; judged by the others, so do {too} of these 10")
     moved = {key for key, row in cells(lines).items() if row[2] == "NO"}
     place = (LINEAR, "avg:natural")
     assert moved == {(*place, "fine-tuned"), (*place, "alpha 0.5 over fine-tuned")}
@@ -407,13 +412,13 @@ def test_false_alarms(draw: Any, published: int, here: int) -> None:
 
 
 def test_published_models_are_inside_of_each_others_region() -> None:
-    """Each of the ten, left out, as a run on the same machine; two are known to be outside."""
+    """Each of the ten, left out, as a run on the same machine; two are outside."""
     copy = ROOT / paths.published_path(SEEDS, paths.table_path(SEEDS, "parquet"))
     real = cells_of(accuracies(read_table(copy)))
-    inside = [judged(real[[m]], real.drop(columns=m))["inside"] for m in real.columns]
-    outside = [model for model, cells in zip(real.columns, inside, strict=True) if not cells.all()]
-    assert outside == ["digits-rn-s32", "digits-rn-s35"]  # of 116 cells, one and three
-    assert [int((~cells).sum()) for cells in inside if not cells.all()] == [1, 3]
+    outside = {model: number for model, number in left_out(real).items() if number}
+    assert outside == {"digits-rn-s32": 1, "digits-rn-s35": 3}, "of 116 cells"
+    few = real.iloc[:, :FEWEST_MODELS]
+    assert left_out(few) == {}, "two others judge nothing"
 
 
 def test_the_worst_methods_fine_tuned_end_is_found() -> None:
