@@ -9,8 +9,9 @@ most 40 words per sentence, and so has a docstring. A page that uses a term of t
 explains it in italics or bold, or links to the glossary. Code, formulas and headings are not
 counted; a table cell counts as a sentence.
 
-Pages that people write are at most 16, and have at most 35,000 words together, with those of
-tables. READMEs beside benchmarks and examples add words, but are no pages of their own.
+Pages that people write are at most 16, and have at most 35,000 words together. These are words of
+hand-written Markdown, tables and lists included; headings, code, generated pages, CHANGELOG and the
+notebook are not counted. READMEs beside benchmarks and examples add words, but are no pages.
 """
 
 from __future__ import annotations
