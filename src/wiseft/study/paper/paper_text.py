@@ -25,8 +25,9 @@ def legend() -> str:
     bounds = "; ".join(f"{what}: {points:g}" for what, points in TOLERANCES.items())
     return (
         f"A cell is the measured number, in parentheses the one of {SOURCE} and the difference in "
-        "percentage points; (published) alone where nothing was measured; empty where there is "
-        f"neither. {FLAG} marks a difference beyond what two runs may differ by ({bounds})."
+        "percentage points. It says (published) alone where nothing was measured, and nothing "
+        f"where there is neither. {FLAG} marks a difference beyond what two runs may differ by "
+        f"({bounds})."
     )
 
 

@@ -213,7 +213,7 @@ class Resources:
         """Return sentences about models that were not counted, and what does not fit a device."""
         models = [m for m in self._targets.all_models if self._parts(m) is None]
         uncounted = (
-            f"What {', '.join(models)} takes of memory is not counted yet, and its jobs ask for "
+            f"The memory of {', '.join(models)} is not counted yet, and its jobs ask for "
             f"{UNKNOWN_MB // 1000} GB; count it once: "
             "python -m wiseft.study.plan.footprints --write"
         )
