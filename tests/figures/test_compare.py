@@ -205,7 +205,9 @@ def test_one_cell_that_moved_is_outside_and_named(project: Project) -> None:
         values[OTHERS[0], LINEAR, seed, "avg:natural", 1.0] -= 0.1
     project.here(SEEDS, values)
     code, lines = project.compare(SEEDS)
-    assert code == 1 and f": outside: 2 of {2 * CELLS - 3} headline cells lie outside" in lines[0]
+    assert (
+        code == 1 and f": outside: 2 of {2 * CELLS - 3} headline cells miss the joint" in lines[0]
+    )
     others = left_out(cells_of(accuracies(table_of(values_of(PUBLISHED)))))
     assert len(others) == 10
     too = sum(number > 0 for number in others.values())

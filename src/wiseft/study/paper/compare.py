@@ -200,10 +200,9 @@ def verdict(
     if judged.empty:
         return f"no verdict: {FEWEST_MODELS} or more would be needed for {region}", NO_VERDICT
     if apart := int((~judged["inside"]).sum()):
-        which = f"{apart} of {len(judged)} headline cells lie outside"
         too = [number > 0 for number in left_out(published).values()]
         chance = f"; judged by the others, so do {sum(too)} of these {len(too)}" if too else ""
-        return f"outside: {which} {region}{chance}", OUTSIDE
+        return f"outside: {apart} of {len(judged)} headline cells miss {region}{chance}", OUTSIDE
     return f"inside: all {len(judged)} headline cells lie in {region}", EQUAL
 
 

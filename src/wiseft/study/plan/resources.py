@@ -214,8 +214,7 @@ class Resources:
         models = [m for m in self._targets.all_models if self._parts(m) is None]
         uncounted = (
             f"The memory of {', '.join(models)} is not counted yet, and its jobs ask for "
-            f"{UNKNOWN_MB // 1000} GB; count it once: "
-            "python -m wiseft.study.plan.footprints --write"
+            f"{UNKNOWN_MB // 1000} GB. Count it: python -m wiseft.study.plan.footprints --write"
         )
         large = [
             f"{rule} of {' '.join(of)} needs {self.gpu_mem_mb(rule, *of) / 1e3:.0f} GB of GPU "
