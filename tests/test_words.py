@@ -68,20 +68,54 @@ def test_a_page_is_read_by_paragraphs_items_and_cells(tmp_path, monkeypatch) -> 
     ]
 
 
-def test_messages_are_found_with_their_values_as_words(tmp_path: Path) -> None:
+def test_strings_are_found_with_their_values_as_words(tmp_path: Path) -> None:
     file = tmp_path / "code.py"
     file.write_text(
+        '"""No string, but a docstring."""\n'
         "def check(name):\n"
-        "    yield f'{name} is one'\n"
+        "    why = f'{name} is one'\n"
         "    log.warning('a warning %s', name)\n"
-        "    print('no message')\n"
         "    raise ValueError(f'{name} is wrong: ' 'mend it')\n"
     )
     assert sorted(words.literals(file)) == [
-        (2, "value is one"),
-        (3, "a warning %s"),
+        (3, "value is one"),
+        (4, "a warning %s"),
         (5, "value is wrong: mend it"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("caption.rst", f"``code x``\n{LONG}.", ["42 words, at most 40"]),
+        ("page.md.j2", f"{{{{ a }}}} {LONG[:-10]}.\n", []),
+        (
+            "page.md.j2",
+            "{% if a %}Of a run.{% else %}A run.{% endif %}",
+            ["begin with the subject"],
+        ),
+        ("page.md.j2", f"{{% if a %}}{LONG[:-10]}{{% else %}}{LONG[:-10]}{{% endif %}}", []),
+        (
+            "page.html",
+            f"<style>{LONG}</style><p>A <b>reader</b> is told.</p>",
+            ["say who tells whom"],
+        ),
+        ("page.md.j2", f"```yaml\n{LONG}\n```\n{{# {LONG} #}}", []),
+    ],
+)
+def test_captions_and_templates_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, found: list[str]
+) -> None:
+    monkeypatch.setattr(words, "ROOT", tmp_path)
+    (tmp_path / name).write_text(text)
+    assert [problem.rule for problem in words.of_template(tmp_path / name)] == found
+
+
+def test_all_kinds_of_files_are_listed() -> None:
+    names = {str(file.relative_to(words.ROOT)) for file in words.templates()}
+    assert {"workflow/report/page.rst", "src/wiseft/study/paper/summary.md.j2"} <= names
+    assert "src/wiseft/figures/page/template.html" in names
+    assert {"__init__", "tabulate/selection"} <= set(words.PUBLIC)
 
 
 def test_help_texts_are_checked(monkeypatch) -> None:
@@ -98,6 +132,7 @@ def test_help_texts_are_checked(monkeypatch) -> None:
         ("- **view**: a way to count.\n\nThe view counts.", []),
         ("See the [glossary](design.md#words). The suite is small.", []),
         ("Run `the view` and preview it.", []),
+        ("Take an alpha for the shift.", ["alpha", "shift"]),
     ],
 )
 def test_terms_of_the_glossary_are_explained_or_linked(page: str, terms: list[str]) -> None:

@@ -1,7 +1,8 @@
 """Check how this project writes: sentence lengths and turns of phrase that are hard to read.
 
-`python -m tools.words` checks pages, the notebook, help texts, captions, messages and docstrings of
-the public library, and lists each problem with its place. `python -m tools.words FILE ...` checks
+`python -m tools.words` checks pages, CHANGELOG, the notebook, help texts, captions, templates of
+texts and pages, strings of the code, and docstrings of the public library. It lists each problem
+with its place. `python -m tools.words FILE ...` checks
 these pages alone.
 
 A page must have at most 25 words per sentence on average, and no sentence over 40. A message has at
@@ -9,8 +10,9 @@ most 40 words per sentence, and so has a docstring. A page that uses a term of t
 explains it in italics or bold, or links to the glossary. Code, formulas and headings are not
 counted; a table cell counts as a sentence.
 
-Pages that people write are at most 16, and have at most 35,000 words together, with those of
-tables. READMEs beside benchmarks and examples add words, but are no pages of their own.
+Pages that people write are at most 16, and have at most 35,000 words together. These are words of
+hand-written Markdown, tables and lists included; headings, code, generated pages, CHANGELOG and the
+notebook are not counted. READMEs beside benchmarks and examples add words, but are no pages.
 """
 
 from __future__ import annotations
@@ -51,13 +53,11 @@ GENERATED = frozenset(
 MOST_PAGES, MOST_WORDS = 16, 35_000
 NOTEBOOK = ROOT / "docs" / "wiseft.ipynb"
 GLOSSARY = "design.md#words"
-TERMS = ("theta", "reference", "rendition", "suite", "view")
+TERMS = ("alpha", "theta", "reference", "rendition", "shift", "suite", "view")
 """Terms that a reader does not know from elsewhere; the glossary has more."""
-PUBLIC = ("errors", "trainer_callback", "lightning_callback", "tool/api", "tool/sweep")
-PUBLIC += ("tool/own_sweep", "tool/record")
+PUBLIC = ("__init__", "errors", "trainer_callback", "lightning_callback", "tabulate/selection")
+PUBLIC += ("tool/api", "tool/sweep", "tool/own_sweep", "tool/record")
 """Modules of the names that `import wiseft` offers, and of the callbacks."""
-SAYS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "echo"})
-"""Functions whose first argument is a message."""
 ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|cf|vs|al|etc|Fig|no|approx|St)\.$")
 KEPT = ("Who has them puts them where this one is missing.", "Of an unpacked copy, the folders of")
 """Begins of sentences that stay: they are keys of datasets that the identity of data contains."""
@@ -167,19 +167,34 @@ def docstrings(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def literals(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line and text of each message in a Python file: errors, logs, and problems of a check.
+    """Yield line and text of each string in a Python file that is no docstring: a message may be
+    given to a variable first.
 
     A value that is filled in counts as one word.
     """
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        given: list[ast.expr] = []
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-            given = node.exc.args[:1]
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            given = node.args[:1] if node.func.attr in SAYS else []
-        elif isinstance(node, ast.Yield) and node.value is not None:
-            given = [node.value]
-        yield from ((each.lineno, text) for each in given for text in _filled(each))
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    other = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    other |= {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in nodes:
+        if isinstance(node, ast.expr) and id(node) not in other:
+            yield from ((node.lineno, text) for text in _filled(node))
+
+
+def of_template(path: Path) -> Iterator[Problem]:
+    """Yield the problems of a caption of the report, or of a template of a text or page.
+
+    A value that is filled in counts as one word. A branch or a tag that is no part of a line ends a
+    sentence; both branches of a choice within one may make it look long.
+    """
+    text = path.read_text(encoding="utf-8")
+    text = text.replace("``", "`") if path.suffix == ".rst" else text
+    ends = r"<(style|script|pre)\b.*?</\1>|\{#.*?#\}|^```.*?^```|"
+    ends += r"\{%-?\s*(?:else|elif|for|endfor|macro|set)\b.*?%\}"
+    text = re.sub(ends, "\n\n", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\{\{.*?\}\}", "value", text, flags=re.DOTALL)
+    text = re.sub(r"\{%.*?%\}|</?(?:b|i|a|em|strong|code|span|sub|sup)\b[^>]*>", "", text)
+    for line, block in prose(re.sub(r"<[^>]*>", "\n\n", text)):
+        yield from of_text(f"{path.relative_to(ROOT)} (about line {line})", plain(block))
 
 
 def _filled(node: ast.expr) -> Iterator[str]:
@@ -224,6 +239,13 @@ def pages() -> list[Path]:
     return [page for page in written if not page.name.startswith("reference")] + [NOTEBOOK]
 
 
+def templates() -> list[Path]:
+    """Return the report's captions, and the templates of texts and pages."""
+    package = ROOT / "src" / "wiseft"
+    found = (*package.rglob("*.j2"), *package.rglob("*.html"))
+    return sorted([*(ROOT / "workflow" / "report").glob("*.rst"), *found])
+
+
 def of_all(written: dict[str, str]) -> Iterator[Problem]:
     """Yield the problems of all pages together, by name: their number and their words."""
     by_hand = {name: text for name, text in written.items() if name not in GENERATED}
@@ -244,6 +266,10 @@ def main(arguments: list[str]) -> int:
     for page in chosen or pages():
         found += of_page(page)
     if not chosen:
+        for line, block in prose((ROOT / "CHANGELOG.md").read_text(encoding="utf-8")):
+            found += of_text(f"CHANGELOG.md:{line}", plain(block))
+        for file in templates():
+            found += of_template(file)
         for file in sorted((ROOT / "src").rglob("*.py")):
             place = str(file.relative_to(ROOT))
             for line, text in literals(file):

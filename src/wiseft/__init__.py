@@ -1,6 +1,6 @@
 """Robust fine-tuning of zero-shot models (WiSE-FT): a library, commands, a reproducible pipeline.
 
-What `__all__` lists is imported when it is first used: `import wiseft` takes no library along.
+A name of `__all__` is imported when it is first used: `import wiseft` takes no library along.
 """
 
 from importlib import import_module

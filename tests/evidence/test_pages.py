@@ -75,6 +75,39 @@ def test_readme(rate: str, grid: pd.DataFrame, compared: pd.DataFrame) -> None:
         assert cell == pytest.approx(numbers, abs=0.051)
 
 
+def test_readme_says_where_one_half_stays(grid: pd.DataFrame) -> None:
+    halves = [accuracies(grid, RATES[r], 0.5)[1] for r in ("1e-3", "2e-3", "3e-3", "6e-3")]
+    said = re.search(r"stays at\s+(\d+) to (\d+) %", (REPOSITORY / "README.md").read_text())
+    assert said and [int(n) for n in said.groups()] == [round(min(halves)), round(max(halves))]
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "variant"),
+    [
+        ("digits, rate 1e-3", "end-to-end", "digits-lr-1e-3"),
+        ("icons, rate 3e-4", "end-to-end", "icons-lr-3e-4"),
+        ("icons, linear classifier", "linear-classifier", "icons"),
+    ],
+)
+def test_exceptions_of_the_rule_are_not_established(name: str, method: str, variant: str) -> None:
+    """Ends that differ by less than 5 points, and a gain whose interval holds zero."""
+    page = (REPOSITORY / "docs/when-it-pays.md").read_text()
+    assert "digits at 1e-3, icons at 3e-4, and the linear classifier of icons" in page
+    (line,) = (each for each in page.splitlines() if each.startswith(f"| {name}"))
+    experiment = f"{name.split(',')[0]}-seeds"
+    file = REPOSITORY / "published/tables" / experiment / f"{experiment}.comparisons.csv.gz"
+    rows = pd.read_csv(file, keep_default_na=False)
+    rows = rows[(rows["run"] == "all") & (rows["combination"] == "weight")]
+    rows = rows[(rows["method"] == method) & (rows["variant"] == variant)]
+    rows = rows.set_index(["contrast", "dataset"])
+    row = rows.loc[FINE_TUNED, SHIFTS]
+    expected = [100 * float(row[key]) for key in ("difference", "ci_low", "ci_high")]
+    assert expected[1] < 0 < expected[2]
+    zero_shot, fine_tuned, _, *gain_printed = map(float, re.findall(r"[-+]?\d+\.\d", line))
+    assert abs(zero_shot - fine_tuned) < 5
+    assert gain_printed[:3] == pytest.approx(expected, abs=0.051)
+
+
 @pytest.mark.parametrize("rate", RATES)
 def test_page(rate: str, grid: pd.DataFrame, compared: pd.DataFrame) -> None:
     variant = RATES[rate]

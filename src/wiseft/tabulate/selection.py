@@ -4,9 +4,9 @@ Everything goes by the primary metric. `fixed` is 0.5. `held-out` is the best on
 split; `held-out-1se` is the smallest alpha, i.e. the closest to zero-shot, within one standard
 error of that best. `oracle-column` is the paper's "optimal alpha": the best on the test samples
 for each dataset and each average separately. `unlabelled` is, for each dataset by itself, the alpha
-whose predictions on the test images are most certain, by entropy or confidence: it is transductive
-(the images that are reported are looked at, not their labels), and a head that training shrinks
-makes it prefer alpha 0 (docs/digits.md, Protocol). `dawin` gives every image an alpha of its own,
+whose predictions on the test images are most certain, by entropy or confidence. It is transductive:
+it looks at the images that are reported, not at their labels. A head that training shrinks makes it
+prefer alpha 0 (docs/digits.md, Protocol). `dawin` gives every image an alpha of its own,
 by how sure both ends are of it, and has no single one: it is transductive too, and takes several
 models at inference (`wiseft.tabulate.predictions.dawin`). `oracle-table13` is the mean of the
 per-dataset optima, which only the paper's table 13 uses. Oracles look at test labels: they are no
@@ -59,7 +59,7 @@ def sweeps(study: Study) -> dict[tuple[str, int, str], list[str]]:
 
 
 def best_alpha(values: pd.Series) -> float:
-    """Return the alpha (index) of the largest value; of several the smallest."""
+    """Return the alpha (index) of the largest value, the smallest if there are several."""
     return float(min(values.index[values == values.max()]))
 
 

@@ -25,7 +25,7 @@ class Sample(Entry):
     """The score of one sample: 1 or 0 for right or wrong, or any number."""
 
     set: Text = Field(description="Name of the data set.")
-    id: Text | int = Field(description="Of the sample; the same at every alpha.")
+    id: Text | int = Field(description="Name of the sample; the same at every alpha.")
     score: float = Field(description="Its metric, whose mean is that of the set.")
     metric: Text = Field(SCORE, description="Name of the metric.")
     higher_is_better: bool = True

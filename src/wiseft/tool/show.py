@@ -103,7 +103,7 @@ def recommend(
         own, many = table.loc[table["split"] == HELD_OUT, "metric"].iloc[0], f"{n:,} " if n else ""
         why = (
             f"It is the smallest alpha whose {own} on the {many}held-out {samples} of the "
-            "reference is within one standard error of the best: the reference loses nothing that "
+            "reference is within one standard error of the best. The reference loses nothing that "
             f"these {samples} can show, and the model stays as near to the zero-shot one as that "
             f"allows. No {samples[:-1]} of a shift had a part in it."
         )

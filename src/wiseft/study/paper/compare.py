@@ -96,9 +96,9 @@ def compare(root: Path, experiment: ExperimentEntry, tables: Sequence[Path]) -> 
     if not (record and published):
         notes.append("Settings are not compared, because those of one side are not recorded.")
     left = [side[~side[NAMED].isin([*out]).any(axis=1)] for side in (ours, theirs)]
-    cells = judged(*map(cells_of, _as_many_seeds(*left)))
-    fetched = bool((theirs["entry"] == theirs["model"]).all())
-    return Comparison(*verdict(cells, sample, fetched), notes, shown(cells, made))
+    new, draws = map(cells_of, _as_many_seeds(*left))
+    cells, fetched = judged(new, draws), bool((theirs["entry"] == theirs["model"]).all())
+    return Comparison(*verdict(cells, draws, sample, fetched), notes, shown(cells, made))
 
 
 def accuracies(table: pd.DataFrame) -> pd.DataFrame:
@@ -169,11 +169,26 @@ def judged(here: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     return found.assign(draws=draws, inside=inside)
 
 
-def verdict(cells: pd.DataFrame, sample: str, fetched: bool) -> tuple[str, int]:
+def left_out(published: pd.DataFrame) -> dict[str, int]:
+    """Return for each draw how many of its cells lie outside the joint region of the others.
+
+    Args:
+        published: cells by draws. Cells with fewer than four draws, and draws without others, are
+            left out.
+    """
+    kept = published[published.count(axis=1) > FEWEST_MODELS]
+    each = {draw: judged(kept[[draw]].dropna(), kept.drop(columns=draw)) for draw in kept}
+    return {draw: int((~cells["inside"]).sum()) for draw, cells in each.items() if len(cells)}
+
+
+def verdict(
+    cells: pd.DataFrame, published: pd.DataFrame, sample: str, fetched: bool
+) -> tuple[str, int]:
     """Return the verdict over all cells in one line, and the exit code.
 
     Args:
         cells: as `judged` returns them.
+        published: the cells by draws that they are judged by.
         sample: the experiment whose published models they are judged by.
         fetched: whether draws are fine-tuning seeds of one model.
     """
@@ -185,8 +200,9 @@ def verdict(cells: pd.DataFrame, sample: str, fetched: bool) -> tuple[str, int]:
     if judged.empty:
         return f"no verdict: {FEWEST_MODELS} or more would be needed for {region}", NO_VERDICT
     if apart := int((~judged["inside"]).sum()):
-        which = f"{apart} of {len(judged)} headline cells lie outside"
-        return f"outside: {which} {region}; by chance, 1 run in 20 would", OUTSIDE
+        too = [number > 0 for number in left_out(published).values()]
+        chance = f"; judged by the others, so do {sum(too)} of these {len(too)}" if too else ""
+        return f"outside: {apart} of {len(judged)} headline cells miss {region}{chance}", OUTSIDE
     return f"inside: all {len(judged)} headline cells lie in {region}", EQUAL
 
 

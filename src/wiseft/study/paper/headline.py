@@ -105,9 +105,7 @@ def targets_of(
         found[f"shift ({reference}, {split})"] = own_shift(reference, split)
     found |= {f"average of {name}": average_name(name) for name in averages}
     metrics = grid.drop_duplicates("dataset").set_index("dataset")["metric"]
-    words = {
-        label: _METRICS.get(str(metrics.get(name)), "accuracy") for label, name in found.items()
-    }
+    words = {label: _METRICS.get(str(metrics.get(n)), "accuracy") for label, n in found.items()}
     if len(set(words.values())) == 1:
         return found, next(iter(words.values()))
     return {f"{label}, {words[label]}": name for label, name in found.items()}, "metric"
@@ -192,17 +190,14 @@ def headline(table: pd.DataFrame) -> str:
 def _text(
     grid: pd.DataFrame, method: str, targets: dict[str, str], title: str, several: bool
 ) -> str:
-    width = max(map(len, targets))
+    width, column = max(map(len, targets)), 12
     first = cell(grid, next(iter(targets.values())), method, FIXED_ALPHA)
-    column = 12
     if first.models > 1:
         title, column = f"{title}, {method}, mean of {first.models} models", 20
         if first.inferred:
             title += " [95 % interval], and where one new model is expected (95 %)"
-    elif first.runs > 1:
-        title = f"{title}, {method}, mean of {first.runs} runs"
-    elif several:
-        title = f"{title}, {method}"
+    elif first.runs > 1 or several:
+        title += f", {method}" + (f", mean of {first.runs} runs" if first.runs > 1 else "")
     lines = [title, " " * width + "".join(f"{name:>{column}}" for name in POINTS)]
     for label, dataset in targets.items():
         numbers = [cell(grid, dataset, method, alpha) for alpha in POINTS.values()]

@@ -25,8 +25,8 @@ def legend() -> str:
     bounds = "; ".join(f"{what}: {points:g}" for what, points in TOLERANCES.items())
     return (
         f"A cell is the measured number, in parentheses the one of {SOURCE} and the difference in "
-        "percentage points; (published) alone where nothing was measured; empty where there is "
-        f"neither. {FLAG} marks a difference beyond what two runs may differ by ({bounds})."
+        "percentage points. It says (published) alone if nothing was measured, and may be empty. "
+        f"{FLAG} marks a difference beyond what two runs may differ by ({bounds})."
     )
 
 
@@ -70,8 +70,7 @@ def report(cells: pd.DataFrame) -> str:
     Args:
         cells: of :func:`wiseft.study.paper.paper_tables.cells`.
     """
-    tables = cells.groupby("table", sort=False)
-    counts = tables.agg(
+    counts = cells.groupby("table", sort=False).agg(
         cells=("row", "size"), measured=("measured", "count"), flagged=("flagged", "sum")
     )
     return render(

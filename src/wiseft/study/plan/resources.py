@@ -213,9 +213,8 @@ class Resources:
         """Return sentences about models that were not counted, and what does not fit a device."""
         models = [m for m in self._targets.all_models if self._parts(m) is None]
         uncounted = (
-            f"What {', '.join(models)} takes of memory is not counted yet, and its jobs ask for "
-            f"{UNKNOWN_MB // 1000} GB; count it once: "
-            "python -m wiseft.study.plan.footprints --write"
+            f"The memory of {', '.join(models)} is not counted yet, and its jobs ask for "
+            f"{UNKNOWN_MB // 1000} GB. Count it: python -m wiseft.study.plan.footprints --write"
         )
         large = [
             f"{rule} of {' '.join(of)} needs {self.gpu_mem_mb(rule, *of) / 1e3:.0f} GB of GPU "

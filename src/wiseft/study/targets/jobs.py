@@ -111,7 +111,7 @@ class Jobs:
         files, experiment = self._files, self._runs.experiment
         said = [
             f"The figure {name} is left out until {file} is there, a file that you write: "
-            "docs/paper.md says what stands in it."
+            "docs/paper.md says what it holds."
             for name in experiment.figures
             if name not in files.drawn()
             for file in files.figure_files(name)
