@@ -210,6 +210,41 @@ def test_folders_of_open_clip_are_compared(tmp_path):
         merge(tmp_path)
 
 
+def test_folders_of_timm_and_open_clip_prepare_images_alike(tmp_path):
+    """What their configurations say of images; timm and open_clip take it from there."""
+    for seed, name in enumerate("ab"):
+        torch.manual_seed(seed)
+        model = timm.create_model("test_vit", num_classes=2)
+        timm.models.save_for_hf(model, tmp_path / name, safe_serialization=True)
+    file = tmp_path / "b" / "config.json"
+    config = json.loads(file.read_text())
+    for key, value in {"mean": [0.1] * 3, "interpolation": "bilinear", "crop_pct": 0.5}.items():
+        changed = {**config, "pretrained_cfg": {**config["pretrained_cfg"], key: value}}
+        file.write_text(json.dumps(changed))
+        shown = "resize_size" if key == "crop_pct" else key
+        with pytest.raises(WiseftError, match=rf"prepare images differently: {shown} is .* and"):
+            merge(tmp_path)
+    file.write_text(json.dumps(config))
+    merge(tmp_path)
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for seed, name in enumerate("ab"):
+        open_clip_folder(folder / name, tiny.clip(), seed)
+    file = folder / "b" / "open_clip_config.json"
+    config = json.loads(file.read_text())
+    for key, value in {
+        "std": [0.5] * 3,
+        "resize_mode": "squash",
+        "interpolation": "bilinear",
+    }.items():
+        said = {"size": 32, key: value}
+        file.write_text(json.dumps(config | {"preprocess_cfg": said}))
+        with pytest.raises(WiseftError, match=rf"prepare images differently: {key} is .* and"):
+            merge(folder)
+    file.write_text(json.dumps(config | {"preprocess_cfg": {"size": [32, 32]}}))
+    merge(folder)
+
+
 def test_a_clip_of_transformers_is_compared_with_one_of_open_clip(tmp_path):
     """The activation is the default of the one, and not of the other."""
     open_clip_folder(tmp_path / "a", tiny.clip(), 1)

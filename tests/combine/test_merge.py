@@ -60,7 +60,7 @@ def test_the_ends_are_the_checkpoints_themselves(pair, alpha, tmp_path):
 
 
 def test_dtypes_are_those_of_the_first(tmp_path):
-    a = {"w": torch.tensor([1.0, 2.0]).half(), "size": torch.tensor(3), "b": torch.zeros(2)}
+    a = {"w": torch.tensor([1.0, 2.0]).half(), "position_ids": torch.tensor(3), "b": torch.zeros(2)}
     b = {"w": torch.tensor([2.0, 4.0]), "b": torch.ones(2).bfloat16()}
     torch.save(a, tmp_path / "a.pt")
     save_file(b, tmp_path / "b.safetensors")
@@ -68,8 +68,26 @@ def test_dtypes_are_those_of_the_first(tmp_path):
     found = torch.load(tmp_path / "c.pt", weights_only=True)
     assert found["w"].dtype == torch.float16
     assert found["w"].tolist() == [1.25, 2.5]
-    assert found["size"] == 3
+    assert found["position_ids"] == 3
     assert found["b"].tolist() == [0.25, 0.25]
+
+
+@pytest.mark.parametrize("odd", [torch.tensor([3]), torch.tensor([True]), torch.tensor([1j])])
+def test_a_tensor_that_one_file_alone_has_is_neither_dropped_nor_kept(tmp_path, odd):
+    """Such as places of experts: of what is not averaged, and no library makes itself."""
+    start, end = {"w": torch.zeros(2), "bias": torch.ones(1)}, {"w": torch.ones(2)}
+    end["bias"] = start["bias"]
+    save_file(start, tmp_path / "a.safetensors")
+    torch.save(end | {"experts": odd}, tmp_path / "b.pt")
+    torch.save(end | {"m.position_ids": odd, "attn.bias": odd}, tmp_path / "made.pt")
+    for pair in (("a.safetensors", "b.pt"), ("b.pt", "a.safetensors")):
+        with pytest.raises(WiseftError, match=r"experts is in one of \S+ and \S+ alone, and is no"):
+            merge(*(tmp_path / each for each in pair), tmp_path / "c.pt")
+        assert not (tmp_path / "c.pt").exists()
+    merge(tmp_path / "made.pt", tmp_path / "a.safetensors", tmp_path / "c.pt")
+    found = torch.load(tmp_path / "c.pt", weights_only=True)
+    assert torch.equal(found["m.position_ids"], odd)
+    assert found["w"].tolist() == [0.5, 0.5]
 
 
 # ------------------------------------------------------------------------------------ transformers

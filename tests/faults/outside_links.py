@@ -22,6 +22,7 @@ from tests.faults.world import PIXELS, World, options, steps
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
 BESIDE = ["special_tokens_map.json", "tokenizer.json", "vocab.json", "merges.txt", "README.md"]
 BESIDE += [".env", "notes.txt", "preprocessor_config.json", "config.json", "tokenizer_config.json"]
+BESIDE += ["classes.json", "features.json"]
 SECONDS = 8.0
 """Of the processor; a pipe that is waited for uses none, and ends after 15 times as long."""
 Plant = Callable[[Random, Path, Path], bool]

@@ -430,6 +430,55 @@ def test_broken_images_are_left_out_by_name(tmp_path, images, theta):
     assert "row 3 lists" in text and "missing.png, which is not there" in text
 
 
+def path_rows(folder: Path, some: list[tuple[str, str]]) -> Path:
+    """Write a table as `datasets` has it after `Image(decode=False)`: rows with a path alone."""
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    images = pa.array([{"bytes": None, "path": path} for path, _ in some], struct)
+    pq.write_table(pa.table({"image": images, "label": [n for _, n in some]}), folder / "t.parquet")
+    return folder / "t.parquet"
+
+
+def test_files_that_rows_name_are_read_as_they_are_now(tmp_path, images, theta, expected):
+    shutil.copytree(images, tmp_path / "data" / "pictures")
+    some = [(f"pictures/{p.relative_to(images)}", name) for p, name in rows(images)]
+    table = path_rows(tmp_path / "data", some)
+    assert score_folder(theta, table).classes == expected
+    source = find(table).open("")
+    (before,) = {Path(path).read_bytes() for path in source.files(tmp_path / "out")[:1]}
+    assert source.files(tmp_path / "out") == source.files(tmp_path / "out")
+    first = tmp_path / "data" / some[0][0]
+    Image.open(first).rotate(180).save(first)
+    assert first.read_bytes() != before
+    assert Path(source.files(tmp_path / "out")[0]).read_bytes() == first.read_bytes()
+    first.unlink()
+    with pytest.raises(WiseftError, match=r"t\.parquet, row 1: image holds no image"):
+        source.files(tmp_path / "out")
+
+
+@pytest.mark.parametrize("named", ["absolute", "up", "link"])
+def test_rows_name_no_file_outside_the_folder_of_their_table(tmp_path, images, theta, named):
+    (tmp_path / "data").mkdir()
+    private = shutil.copy(images / "one" / "00.png", tmp_path / "private.png")
+    (tmp_path / "data" / "link.png").symlink_to(private)
+    path = {"absolute": str(private), "up": "../private.png", "link": "link.png"}[named]
+    table = path_rows(tmp_path / "data", [(path, "one")])
+    with pytest.raises(WiseftError, match=r"row 1: image is the file \S+private\.png, outside"):
+        find(table).open("").files(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("listed", ["/etc/hostname", "../private.png"])
+def test_a_list_that_lies_in_a_folder_leads_out_only_for_its_owner(tmp_path, images, listed):
+    (tmp_path / "data").mkdir()
+    shutil.copy(images / "one" / "00.png", tmp_path / "private.png")
+    table = write(tmp_path / "data", f"file_name,label\n{listed},one\n", "metadata.csv")
+    with pytest.raises(WiseftError, match=r"metadata\.csv, row 1: \S+ lies outside the table's"):
+        find(tmp_path / "data").open("").files(tmp_path / "out")
+    assert find(table).open("").files(tmp_path / "out") == [
+        str((tmp_path / "data" / listed).resolve())
+    ]
+
+
 def test_packed_images_without_labels(tmp_path, images):
     """None of the images is read before they are written out."""
     for suffix in (".parquet", ".arrow"):

@@ -17,6 +17,7 @@ from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
 import wiseft
+from wiseft.base.library import class_names
 from wiseft.base.messages import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
@@ -336,3 +337,27 @@ def test_score_takes_the_head_that_lies_beside(folders, program, tmp_path, capsy
     torch.save(z, tmp_path / "out" / "model" / "other.pt")
     with pytest.raises(WiseftError, match=r"the head of one of f\.pt, other\.pt, but nothing says"):
         wiseft.load(result.model_path, architecture=options["architecture"])
+
+
+@pytest.mark.parametrize("rows", [OTHER, None])
+def test_an_order_that_is_not_imagenets_is_seen_too(folders, program, tmp_path, rows):
+    """A head of 1000 classes that nothing names: two of its rows exchanged, or all of them."""
+    root, _ = program
+    content, known = torch.load(root / "f.pt", weights_only=True), class_names("imagenet")
+    places = torch.randperm(1000, generator=torch.Generator().manual_seed(0))[:4].tolist()
+    if rows:
+        places = [rows.index(name) for name in CLASSES]
+    for name, value in (("fc.weight", 0.0), ("fc.bias", -9.0)):
+        whole = torch.full((1000, *content[name].shape[1:]), value)
+        whole[places] = content[name]
+        content[name] = whole
+    torch.save(content, tmp_path / "f.pt")
+    said: list[str] = []
+    named = dict(zip(CLASSES, known[:4], strict=True))
+    with shown(said.append):
+        how = {"architecture": "Tiny", "features": "raw", "class_names": named}
+        run(root / "z.pt", tmp_path / "f.pt", folders, tmp_path / "out", **how)
+    (warning,) = (line for line in said if "warning" in line)
+    assert "head of the fine-tuned model is right on" in warning
+    assert ("in another order; if that" if rows else "which is chance; if its") in warning
+    assert "give --classes" in warning

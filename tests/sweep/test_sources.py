@@ -33,6 +33,11 @@ def listed(folder: Path) -> list[tuple[Path, str]]:
 
 
 def as_csv(folder: Path, table: Path, label: bool = True) -> Path:
+    """Write a list of images: by paths below it, where it lies beside copies of them."""
+    beside = table.parent.joinpath(*["pictures"][: table.name == "metadata.csv"])
+    if beside != table.parent:
+        shutil.copytree(folder, beside)
+        folder = beside
     rows = [(str(path), name) for path, name in listed(folder)]
     frame = pd.DataFrame(rows, columns=["path", "label"])
     frame[["path", "label"] if label else ["path"]].to_csv(table, index=False)

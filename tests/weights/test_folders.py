@@ -72,6 +72,26 @@ def test_a_link_out_of_a_folder_is_not_followed(model, secret, tmp_path, capsys,
     assert nowhere(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["classes.json", "features.json", "head.safetensors"])
+def test_what_names_the_head_is_no_link_out_either(model, secret, name):
+    """Neither of a folder nor beside a file: what `sweep` and `score` ask, `merge` does not."""
+    if name == "classes.json":
+        secret.write_text('["my token"]')
+    (model / name).symlink_to(secret)
+    for each in (model, model / "model.safetensors"):
+        for asked in ("names", "head", "features"):
+            opened = read_folder(each)
+            if (name, asked) in READ:
+                with pytest.raises(WiseftError, match=rf"{name} is a link out of its folder"):
+                    getattr(opened, asked)
+            else:
+                assert getattr(opened, asked) is None
+
+
+READ = {("classes.json", "names"), ("features.json", "features")}
+READ |= {("head.safetensors", "head"), ("head.safetensors", "features")}
+
+
 def test_weights_and_adapters_are_no_links_out_either(model, secret, tmp_path):
     weights = tmp_path / "weights.safetensors"
     (model / "model.safetensors").rename(weights)

@@ -28,9 +28,9 @@ def names_brought(path: Path, config: Mapping[str, Any]) -> tuple[Names, str] | 
         config: its configuration, of timm (`label_names`) or transformers (`id2label`).
 
     Raises:
-        WiseftError: if `classes.json` beside it is no list of names.
+        WiseftError: if `classes.json` beside it is no list of names, or as `inside`.
     """
-    file = _folder(path) / CLASSES
+    file = inside(_folder(path) / CLASSES)
     if file.is_file():
         names = read_json(file)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -86,9 +86,9 @@ def features_beside(path: Path, head: Path | None) -> str | None:
     """Return what an export says of the features that the head of a model takes; None: nothing.
 
     Raises:
-        WiseftError: if it is neither kind.
+        WiseftError: if it is neither kind, or as `inside`.
     """
-    file = _folder(path) / FEATURES
+    file = inside(_folder(path) / FEATURES)
     said = read_json(file) if file.is_file() else "normalised" if head else None
     if said not in ("raw", "normalised", None):
         raise WiseftError(f'{file} must be "raw" or "normalised"; mend it, or remove it')

@@ -47,8 +47,8 @@ class Ends:
         kept: thetas with the heads of kept folders, by name.
         own: which of the two, 0 and 1, has a head of its own that was made elsewhere.
         stated: whether it is known what features heads take.
-        assumed: whether the order of the classes of such a head is that of the folders for want of
-            names.
+        assumed: whether the order of the classes of such a head is that of the folders, or of
+            ImageNet, for want of names.
         where: what names the classes, and what to do if a folder is none of them, for messages.
     """
 
@@ -307,7 +307,7 @@ def _names_of(
     elif brought:
         names, source = brought
     elif rows and rows[0][1] == len(known) and (n_folders != len(known) or meant <= known_plain):
-        names, source = [[name] for name in known], "ImageNet"
+        names, source, assumed = [[name] for name in known], "ImageNet", True
     else:
         names, source, assumed = reference, REFERENCE_FOLDER, any(has)
     for end, n in rows:

@@ -14,6 +14,7 @@ from typing import Any
 
 from wiseft.base.io import read_object
 from wiseft.errors import WiseftError, some
+from wiseft.foreign.forms import described
 from wiseft.foreign.model_folder import PROCESSORS, needed_files
 
 _DEFAULTS = read_object(Path(__file__).with_suffix(".json"))
@@ -44,14 +45,23 @@ def preprocessing_in(files: Mapping[str, Path], model: str = "clip") -> dict[str
     return preprocessing(read_object(plain, "configuration"), model) if plain else {}
 
 
-def compare_processors(first: Path, second: Path) -> None:
+def compare_processors(*folders: tuple[Path, Mapping[str, Any]]) -> None:
     """Refuse two folders whose processors prepare other pixels, where both are of a kind we model.
+
+    Args:
+        folders: with their configurations, which say it themselves of timm and open_clip.
 
     Raises:
         WiseftError: naming the keys, with both values.
     """
+    (first, _), (second, _) = folders
     try:
-        one, other = (preprocessing_in(needed_files(folder)) for folder in (first, second))
+        one, other = (
+            described(config, needed_files(folder), str(folder))[1]
+            if config.keys() & {"preprocess_cfg", "pretrained_cfg"}
+            else preprocessing_in(needed_files(folder))
+            for folder, config in folders
+        )
     except WiseftError:  # of sound, of text, or of images in a way that only its library knows
         return
     if one and other and one != other:

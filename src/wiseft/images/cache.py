@@ -2,9 +2,9 @@
 
 It holds exactly what decoding gives, so whatever is computed from it is the same. It lies beside
 the manifest, in ``cache-<transform>/``, and is used wherever it is there, belongs to the manifest
-and has its sum, which every job that opens a split computes once: what that costs is in
-docs/design.md, "Sums". A damaged cache is set aside, the job decodes the images itself, and the
-next run of the workflow, which misses the cache, makes it again.
+and has its sum, which every job that opens a split computes once. A damaged cache is set aside, the
+job decodes the images itself, and the next run of the workflow, which misses the cache, makes it
+again.
 """
 
 from __future__ import annotations

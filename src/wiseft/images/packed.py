@@ -22,8 +22,8 @@ _SAMPLE = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
 """Key and extensions of a member, as webdataset tells them apart."""
 _NOTE = "unpacked.json"
 
-Image = tuple[str, bytes]
-"""A file name, which may be empty, and the content."""
+Image = tuple[str, bytes | Path]
+"""A file name, which may be empty, and the content, or the file beside the table that has it."""
 Sample = tuple[str, Image, dict[str, bytes]]
 """Key, image, and the other files of a sample by extension."""
 
@@ -58,20 +58,18 @@ def unpack(
 
     Args:
         which: of the images in the files.
-        files: that they are in; told by size and times.
+        files: that they are in; told by size and times, as are files beside them.
         images: a folder below `into` for each, with the image.
     """
-    stats = [(file, file.stat()) for file in files]
-    about = [
-        which,
-        *([str(f.resolve()), s.st_size, s.st_mtime_ns, s.st_ctime_ns] for f, s in stats),
-    ]
+    about = [which, *map(_stamp, files)]
     if (into / _NOTE).is_file():
         known = read_json(into / _NOTE)
         paths = [str(into.resolve() / name) for name in known["images"]]
-        if known["of"] == about and all(map(os.path.isfile, paths)):
+        beside = known.get("beside", [[""]])  # notes of before have none
+        same = known["of"] == about and all(_stamp(Path(each[0])) == each for each in beside)
+        if same and all(map(os.path.isfile, paths)):
             return paths
-    names = []
+    names, beside = [], []
     shutil.rmtree(into, ignore_errors=True)
     with atomic_folder(into) as part:
         for number, (folder, (name, content)) in enumerate(images):
@@ -80,24 +78,41 @@ def unpack(
             ending = f".{suffix.lower()}" if is_image(name) else ""
             names.append(f"{folder}/{number:06}-{slug}{ending}")
             (part / folder).mkdir(exist_ok=True)
+            if isinstance(content, Path):
+                beside.append(_stamp(content))
+                content = content.read_bytes()
             (part / names[-1]).write_bytes(content)
-        write_json(part / _NOTE, {"of": about, "images": names})
+        write_json(part / _NOTE, {"of": about, "images": names, "beside": beside})
     return [str(into.resolve() / name) for name in names]
 
 
+def _stamp(file: Path) -> list[str | int]:
+    """Return what tells a file from one that was written anew; of none its name alone."""
+    if not file.is_file():
+        return [str(file)]
+    s = file.stat()
+    return [str(file.resolve()), s.st_size, s.st_mtime_ns, s.st_ctime_ns]
+
+
 def images_in(file: Path, column: str) -> Iterator[Image]:
-    """Yield the images of a column of Parquet or Arrow: bytes, or the Hub's `{bytes, path}`.
+    """Yield the images of a column of Parquet or Arrow: bytes, or the Hub's `{bytes, path}`, where
+    a row without bytes names a file below the folder of the table.
 
     Raises:
-        WiseftError: a row has no image, or the file is damaged.
+        WiseftError: a row has no image or names a file elsewhere, or the file is damaged.
     """
     with batches_of(file, [column]) as (_, batches):
         values = (value for batch in batches for value in batch.column(column).to_pylist())
         for row, value in enumerate(values, start=1):
             both = value if isinstance(value, dict) else {"bytes": value}
             name, content = both.get("path") or "", both.get("bytes")
-            if content is None and name and (file.parent / name).is_file():
-                content = (file.parent / name).read_bytes()
+            if content is None and name and (place := (file.parent / name).resolve()).is_file():
+                if not place.is_relative_to(file.parent.resolve()):
+                    raise WiseftError(
+                        f"{file}, row {row}: {column} is the file {place}, outside the table's "
+                        "folder, which is not read. Save the table with the images inside."
+                    )
+                content = place
             if not content:
                 raise WiseftError(f"{file}, row {row}: {column} holds no image. Fill it in.")
             yield name, content

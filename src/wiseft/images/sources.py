@@ -124,8 +124,10 @@ class Place:
         if files[0].is_dir():
             classes = subfolders(files[0]) or None
             return Source(where, (os.path.realpath(files[0]),), classes, folder=files[0])
-        read = _shards if _TAR.search(files[0].name) else _rows
-        return read(where, split, files, self.columns)
+        if _TAR.search(files[0].name):
+            return _shards(where, split, files, self.columns)
+        own = not (self.path.is_dir() or "://" in self.given)
+        return _rows(where, split, files, self.columns, own)
 
 
 def find(given: Path | str, **columns: Sequence[str]) -> Place:
@@ -219,8 +221,12 @@ def _arrow(path: Path) -> list[Path]:
 # ---------------------------------------------------------------------------------- what is listed
 
 
-def _rows(where: str, split: str, files: list[Path], columns: Asked) -> Source:
-    """Return the images that tables list by path, or hold."""
+def _rows(where: str, split: str, files: list[Path], columns: Asked, own: bool) -> Source:
+    """Return the images that tables list by path, or hold.
+
+    Args:
+        own: whether the user named the tables, whose paths may then lead anywhere.
+    """
     schema = tables.schema_of(files[0])
     image, label = (_column(files[0], schema, columns.get(kind, ()), kind) for kind in USUAL)
     if image is None:
@@ -252,7 +258,8 @@ def _rows(where: str, split: str, files: list[Path], columns: Asked) -> Source:
         return unpack([split, image], files, kept, into)
 
     def listed(_: Path) -> list[str]:
-        paths = [path for pair in zip(files, read, strict=True) for path in _paths(*pair, image)]
+        both = zip(files, read, strict=True)
+        paths = [path for file, table in both for path in _paths(file, table, image, own)]
         return [paths[place] for place in chosen]
 
     folders = [str(file.parent.resolve()) for file in files]
@@ -265,10 +272,21 @@ def _rows(where: str, split: str, files: list[Path], columns: Asked) -> Source:
     return Source(where, origin, *found, row=row, files=listed, folders=folders)
 
 
-def _paths(file: Path, table: tables.Columns, image: str) -> list[str]:
-    """Return the absolute paths of a column; relative ones start at the table's folder."""
+def _paths(file: Path, table: tables.Columns, image: str, own: bool) -> list[str]:
+    """Return the absolute paths of a column; relative ones start at the table's folder.
+
+    Raises:
+        WiseftError: one leads out of this folder, and the table is not the user's own.
+    """
     folder, paths = str(file.parent.resolve()), tables.column(file, table, image)
-    return [os.path.normpath(os.path.join(folder, path)) for path in paths]  # noqa: PTH118
+    full = [os.path.normpath(os.path.join(folder, path)) for path in paths]  # noqa: PTH118
+    for row, path in enumerate(() if own else full, start=1):
+        if not path.startswith(f"{folder}/"):
+            raise WiseftError(
+                f"{file}, row {row}: {path} lies outside the table's folder and is not read. If "
+                f"the table is your own, give {file} itself."
+            )
+    return full
 
 
 def _shards(where: str, split: str, files: list[Path], columns: Asked) -> Source:

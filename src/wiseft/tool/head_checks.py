@@ -29,7 +29,7 @@ from wiseft.foreign.twins import LEVEL, told_apart
 from wiseft.images.manifest import open_manifest
 from wiseft.images.store import open_split
 from wiseft.models.classifier import build_classifier
-from wiseft.tabulate.intervals import mcnemar_exact
+from wiseft.tabulate.intervals import clopper_pearson, mcnemar_exact
 from wiseft.thetas.theta import load_theta
 from wiseft.tool.folders import Folder, index
 from wiseft.tool.record import HELD_OUT
@@ -153,8 +153,8 @@ def _chosen(seen: dict[int, _Seen]) -> Features | None:
 
 
 def order_warnings(ends: Ends, predictions: Path) -> list[str]:
-    """Return a sentence for each head that fits the held-out images far better in another order of
-    the classes than in that of the folders, which was assumed.
+    """Return a sentence for each head whose order of the classes was assumed, and that fits the
+    held-out images far better in another one, or is right on no more of them than by chance.
 
     Args:
         predictions: the evaluation's file of the reference.
@@ -168,6 +168,8 @@ def order_warnings(ends: Ends, predictions: Path) -> list[str]:
     for end, column in columns.items():
         names = ends.class_names
         found = better_order(table["label"].to_numpy(), table[column].to_numpy(), len(names))
+        right, n = int((table["label"] == table[column]).sum()), len(table)
+        chance = table["label"].value_counts(normalize=True).max()
         if found is not None:
             order = json.dumps([names[place] for place in found[0]], ensure_ascii=False)
             shown = order if len(order) <= 400 else "NAMES"
@@ -175,5 +177,11 @@ def order_warnings(ends: Ends, predictions: Path) -> list[str]:
                 f"warning: the head of {_MODEL[end]} is right on {100 * found[1]:.1f} % of the "
                 f"held-out images, but on {100 * found[2]:.1f} % with its classes in another "
                 f"order; if that is its own, give --classes '{shown}'"
+            )
+        elif clopper_pearson(right, n)[0] <= chance:
+            warnings.append(
+                f"warning: the head of {_MODEL[end]} is right on {right:,} of {n:,} held-out "
+                f"images, which is chance; if its classes are in another order than those of "
+                f"{ends.where[0]}, give --classes NAMES"
             )
     return warnings

@@ -7,6 +7,7 @@ configuration and tokenizer are kept.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -32,6 +33,12 @@ log = logging.getLogger(__name__)
 
 _PIECE = 2**18
 """Elements that are mixed at a time."""
+_DERIVED = re.compile(
+    r"(.*\.)?(num_batches_tracked|n_averaged|(position|token_type)_ids|relative_position_index"
+    r"|attention_bias_idxs|causal_mask|attn\.bias|input_resolution|context_length|vocab_size)"
+)
+"""Tensors of no floating-point numbers that a program makes itself where they are missing:
+counters; places, masks and sizes (of OpenAI's archives) that follow from the configuration."""
 _KEPT = 2**24
 """Bytes of which glibc keeps twice as many at hand once so large a block was freed. Else it gives
 the memory of each piece back, and asks for it anew: three times the time."""
@@ -113,7 +120,7 @@ def open_both(
     _check_keys(first, second, weights)
     compare_configs(first, second)
     if first.path.is_dir() and second.path.is_dir():
-        compare_processors(first.path, second.path)
+        compare_processors(*((each.path, each.config) for each in (first, second)))
         compare_tokenizers(first.path, second.path)
     for each in (first, second):
         check_described(each)
@@ -159,6 +166,13 @@ def fitting(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
             f"{error}\nOf an encoder with a head and a zero-shot model, `wiseft sweep` makes two "
             "classifiers, and writes the one in between as the second checkpoint is."
         ) from None
+    for name in sorted(first.tensors.keys() ^ end.keys()):
+        if not _DERIVED.fullmatch(name):
+            raise WiseftError(
+                f"{name} is in one of {first.path} and {second.path} alone, and is no "
+                "floating-point number, so nothing says what a model between them has there; "
+                "remove it, or save both models by one program"
+            )
     for name in (first.tensors.keys() & end.keys()) - start.keys():
         one, two = first.tensors[name], end[name]
         same = one.shape == two.shape and (_is_counter(name) or bool((one == two).all()))
