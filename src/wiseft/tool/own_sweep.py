@@ -315,11 +315,7 @@ def _doubts(results: _Results, roles: Roles) -> Iterator[str]:
     names = dict(zip(results, roles.places, strict=True))
     rows = {at: pd.concat(each.values())[["id", "value"]] for at, each in results.items()}
     for one, two in combinations(rows, 2):
-        if (
-            REFERENCE in (one[0], two[0])
-            and rows[one]["id"].iloc[0]
-            and rows[one].equals(rows[two])
-        ):
+        if rows[one]["id"].iloc[0] and rows[one].equals(rows[two]):
             same = f"{names[one]} and {names[two]} are the same samples"
             yield f"{same}, with the same scores at every alpha."
 
