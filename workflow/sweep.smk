@@ -31,7 +31,7 @@ rule sweep:
     input:
         zero_shot=SWEEP.zero_shot,
         fine_tuned=SWEEP.fine_tuned,
-        scripts=SWEEP.scripts,
+        files=SWEEP.files,
         points=expand(POINT, alpha=SWEEP.grid),
     output:
         record=f"{OUT}/sweep.json",
@@ -63,7 +63,7 @@ rule point:
     input:
         zero_shot=SWEEP.zero_shot,
         fine_tuned=SWEEP.fine_tuned,
-        scripts=SWEEP.scripts,
+        files=SWEEP.files,
     output:
         touch(POINT),
     log:

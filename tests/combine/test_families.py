@@ -101,7 +101,7 @@ OF_TRANSFORMERS = {
 
 
 class UNet(nn.Module):
-    """Blocks under the names that a UNet of diffusers has; tests/peers has diffusers' own."""
+    """Blocks under the names that a UNet of diffusers has; diffusers itself writes none here."""
 
     def __init__(self):
         super().__init__()

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import random
+import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -19,7 +21,8 @@ from wiseft.tool.api import merge_files
 
 transformers = pytest.importorskip("transformers")
 
-EXAMPLE = Path(__file__).parents[2] / "examples/sentiment"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples/sentiment"
 GOOD, BAD = ["good", "great", "love"], ["bad", "awful", "hate"]
 WORDS = [f"word{place}" for place in range(20)]
 
@@ -182,3 +185,35 @@ def test_the_command_prints_nothing_but_lines(made):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     for line in done.stdout.splitlines():
         assert json.loads(line).keys() == {"set", "id", "score"}
+
+
+def test_the_whole_example_runs_the_command_that_its_page_prints(
+    parts, packages, tmp_path, monkeypatch
+):
+    run, sentences, ran = parts["run"], parts["sentences"], []
+    folder = tmp_path / "build" / "sentiment"
+    monkeypatch.setattr(run, "SENTENCES", folder / "sentences.csv")
+    monkeypatch.setattr(sentences, "fetch", lambda to: shutil.copytree(packages, to))
+
+    def instead(command, **options):
+        ran.append([str(word) for word in command])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(run.subprocess, "run", instead)
+    assert run.main("--seed", "1") == 0
+    assert all((folder / each / "model.safetensors").is_file() for each in ("base", "tuned"))
+    page = (EXAMPLE / "README.md").read_text()
+    printed = shlex.split(
+        page[page.index("    wiseft sweep") :].split("\n\n")[0].replace("\\\n", " ")
+    )
+    [command] = ran
+    assert command[1:3] == ["-m", "wiseft.cli"] and command[-2:] == ["--seed", "1"]
+    both = [[word.replace(f"{tmp_path}/", "") for word in command[3:-2]], printed[1:]]
+    both[0][4] = shlex.join(["python", *shlex.split(both[0][4])[1:]]).replace(f"{ROOT}/", "")
+    both[1][4] = shlex.join(shlex.split(both[1][4]))
+    assert both[0][:5] == both[1][:5]
+    assert pairs(both[0][5:]) == pairs(both[1][5:])
+
+
+def pairs(words):
+    return sorted(zip(words[::2], words[1::2], strict=True))

@@ -382,7 +382,6 @@ def test_what_does_not_merge_is_refused_before_an_evaluation(tmp_path):
 
 def test_no_room_for_a_model(tmp_path, monkeypatch):
     z, f = ends(tmp_path)
-    monkeypatch.setattr("wiseft.base.io.shutil.disk_usage", lambda path: os.stat_result((0,) * 10))
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("wiseft.base.io.shutil.disk_usage", lambda path: usage)
     with pytest.raises(WiseftError, match="a model between the two needs"):
@@ -482,17 +481,23 @@ def test_scores_that_are_no_shares(tmp_path):
     def evaluate(model):
         for name, values in load_file(model).items():
             for number, value in enumerate(values):
-                line = {"set": name, "id": number, "score": float(value), "metric": "reward"}
-                yield line
+                yield {"set": name, "id": number, "score": 9 * float(value), "metric": "reward"}
 
     result = wiseft.sweep_with(z, f, evaluate, tmp_path / "out", **ROLES, **GRID)
     for alpha in (0, 0.5, 1):
-        values = (1 - alpha) * load_file(z)["other"] + alpha * load_file(f)["other"]
+        values = 9 * ((1 - alpha) * load_file(z)["other"] + alpha * load_file(f)["other"])
         found = row(result, "other", alpha)
-        assert found["value"] == pytest.approx(values.mean(), abs=1e-6)
+        assert found["value"] == pytest.approx(values.mean(), abs=1e-5)
         half = 1.96 * values.std() / np.sqrt(60)
         assert found["ci_high"] - found["ci_low"] == pytest.approx(2 * half, rel=0.15)
         assert found["ci_method"] == "bootstrap"
+    page, printed = result.page.read_text(), summary(result)
+    said = [line.strip() for line in printed.splitlines() if "gain over" in line]
+    assert said and all(line.count("[") == 2 for line in said)
+    for line in said:
+        assert (
+            f"At α = {result.recommended:g}, {line.replace('reference', 'the reference')}." in page
+        )
 
 
 def test_one_model_twice_is_not_recommended(tmp_path):
@@ -502,13 +507,18 @@ def test_one_model_twice_is_not_recommended(tmp_path):
     assert "Both ends are the same model" in result.record.recommended.unsure
 
 
-def test_held_out_samples_that_are_the_reported_ones(tmp_path):
+@pytest.mark.parametrize("twin", ["val", "third"])
+def test_two_sets_of_the_same_samples(twin, tmp_path):
     z, f = ends(tmp_path)
+    source = {"val": "val", "test": "test", "other": "other", "third": "other"}
+    source |= {"val": "test"} if twin == "val" else {}
 
     def evaluate(model):
         right = scores(model)
-        for name, which in (("val", "test"), ("test", "test"), ("other", "other")):
+        for name, which in source.items():
             yield from (sample(name, n, int(each)) for n, each in enumerate(right[which]))
 
-    result = wiseft.sweep_with(z, f, evaluate, tmp_path / "out", **ROLES, alphas=[])
-    assert "are the same samples" in result.record.recommended.unsure
+    roles = ROLES | {"shifts": ["other", "third"] if twin == "third" else ["other"]}
+    result = wiseft.sweep_with(z, f, evaluate, tmp_path / "out", **roles, alphas=[])
+    both = "val and test" if twin == "val" else "other and third"
+    assert f"{both} are the same samples" in result.record.recommended.unsure

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.foreign.door import open_model
 from wiseft.foreign.named import local_path, origin
+from wiseft.tool.record import read_record
 
 ZERO, FINE = "a" * 40, "b" * 40
 CLIP = "me/clip"
@@ -143,6 +145,29 @@ def test_a_sweep_by_names_records_repositories_commits_and_sums(pair, hub, photo
     sums = sha256_file(f / "model.safetensors")
     assert f"| {ends[1]} at {FINE}: model.safetensors | {sums} |" in card
     assert str(tmp_path) not in card
+
+
+def test_a_sweep_with_an_evaluation_of_ones_own_keeps_the_names(pair, hub, tmp_path):
+    program = tmp_path / "my_eval.py"
+    lines = (
+        "{'set': name, 'id': n, 'score': n % 3 // 2} for name in ('v', 't', 'o') for n in range(9)"
+    )
+    program.write_text(f"import json\nfor line in [{lines}]:\n    print(json.dumps(line))\n")
+    ends = f"hf-hub:{CLIP}@zero-shot", f"hf-hub:{CLIP}"
+    how = ["--evaluate", f"{sys.executable} {program} {{model}}", "--held-out", "v"]
+    sets = ["--reference", "t", "--shift", "o", "--alphas", "0.5"]
+    command("sweep", *ends, *how, *sets, "-o", tmp_path / "out")
+    record = read_record(tmp_path / "out")
+    for end, name, commit in zip(
+        (record.zero_shot, record.fine_tuned), ends, (ZERO, FINE), strict=True
+    ):
+        assert (end.path, end.base_model, end.revision) == (name, CLIP, commit)
+    command("card", tmp_path / "out", "--license", "mit")
+    card = (tmp_path / "out" / "model" / "README.md").read_text()
+    assert f"| {ends[1]} at {FINE}: model.safetensors |" in card
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "<title>clip, from zero-shot to fine-tuned</title>" in page
+    assert "assets/wiseft" not in card + page and str(tmp_path) not in card + page
 
 
 def test_a_pushed_sweep_is_a_name(pair, hub, photos, tmp_path, capsys):

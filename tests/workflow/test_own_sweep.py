@@ -9,7 +9,7 @@ import pytest
 import yaml
 from tests.processes import run_module
 from tests.sweep.own import GRID, ROLES, SCRIPT, ends, runs, script
-from tests.workflow.conftest import ROOT
+from tests.workflow.conftest import ROOT, job_counts
 from tools.rehearsal.server import serving
 
 import wiseft
@@ -69,6 +69,31 @@ def test_tables_are_those_of_the_command_and_a_failed_run_continues(tmp_path, ev
         assert read_record(tmp_path / "out").sets[0].n == {"held-out": 60, "test": 50}
         wiseft.sweep_with(*paths, tmp_path / "out", **ROLES, alphas=[0.3])
         assert runs(tmp_path) == ran + 1, "the command finds the results of the jobs"
+
+
+def test_an_edited_file_of_a_folder_runs_the_jobs_again(tmp_path):
+    z, f = (Path(each).with_suffix("") for each in ends(tmp_path))
+    for folder in (z, f):
+        folder.mkdir()
+        folder.with_suffix(".safetensors").rename(folder / "model.safetensors")
+        (folder / "config.json").write_text("{}")
+    entry = {"zero_shot": str(z), "fine_tuned": str(f), "evaluate": script(tmp_path)}
+    entry |= {"output": "out", "held_out": "val", "reference": "test", "shift": ["other"], **GRID}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(entry))
+    points = tmp_path / "out" / ".work" / "alphas"
+    points.mkdir(parents=True)
+    for alpha in OwnSweep.read(entry).grid:
+        (points / alpha).touch()
+    asked = ["-s", str(ROOT / "workflow" / "sweep.smk"), "--configfile", "sweep.yaml"]
+    asked += ["--rerun-triggers", "mtime", "-n"]
+
+    def plan() -> dict[str, int]:
+        return job_counts(run_module(tmp_path, "snakemake", *asked).stdout)
+
+    assert plan() == {"sweep": 1}
+    with (f / "config.json").open("a") as file:  # the folder keeps its own time
+        file.write(" ")
+    assert plan() == {"sweep": 1, "point": 5}
 
 
 def test_the_template_has_every_key_and_its_default():

@@ -248,8 +248,11 @@ def write_scaled(folder: Path, base: Checkpoint, alpha: float | str, output: Pat
         write_safetensors(temporary / _FILES[0], made, {"format": "pt"})
 
 
+def sums_of(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of each of `files_of`, by its name."""
+    return {file.name: sha256_file(file) for file in files_of(path)}
+
+
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file, or of the list of those of a folder (`files_of`)."""
-    if path.is_file():
-        return sha256_file(path)
-    return sha256_json({file.name: sha256_file(file) for file in files_of(path)})
+    return sha256_file(path) if path.is_file() else sha256_json(sums_of(path))

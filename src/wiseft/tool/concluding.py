@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from wiseft.base.io import sha256_file
-from wiseft.foreign.adapters import files_of
+from wiseft.foreign.adapters import sums_of
 from wiseft.foreign.door import Opened
 from wiseft.foreign.named import origin
 from wiseft.tabulate.schema import AVERAGE_PREFIX
@@ -93,7 +92,7 @@ def end_of(end: Opened, given: Path | str, sums: Mapping[str, str] | None = None
     return End(
         path=str(Path(given)),
         kind=end.checkpoint.kind,
-        sha256=dict(sums or {file.name: sha256_file(file) for file in files_of(path)}),
+        sha256=dict(sums or sums_of(path)),
         base_model=source.get("repository", said),
         revision=source.get("revision"),
     )

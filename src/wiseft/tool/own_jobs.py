@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -63,7 +64,7 @@ class OwnSweep(Entry):
 
     def _conflicts(self) -> Iterator[str]:
         try:
-            _ = self.grid, self.scripts
+            _ = self.grid, self.files
         except WiseftError as error:
             yield str(error)
 
@@ -73,9 +74,14 @@ class OwnSweep(Entry):
         return whole_grid(self.alphas, self.alpha)
 
     @property
-    def scripts(self) -> list[str]:
-        """Scripts among the words of the evaluation; after an edit, all alphas are evaluated."""
-        return list(Command.parse(self.evaluate).identity()["scripts"])
+    def files(self) -> list[str]:
+        """Scripts among the words of the evaluation, and files of models that are folders: after an
+        edit of one, all jobs run again. Snakemake sees no edit in a folder.
+        """
+        scripts = list(Command.parse(self.evaluate).identity()["scripts"])
+        folders = (Path(each) for each in (self.zero_shot, self.fine_tuned))
+        inside = (file for each in folders if each.is_dir() for file in sorted(each.iterdir()))
+        return scripts + [str(file) for file in inside if file.is_file()]
 
     def options(self, *names: str) -> str:
         """Return these keys as options of a command; of a list each value, of null none."""

@@ -24,10 +24,11 @@ from wiseft.base.temporary import temporary_folder
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.recipe_settings import recipe_at
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.foreign.adapters import files_of, is_adapter
+from wiseft.foreign.adapters import is_adapter, sums_of
 from wiseft.foreign.configs import tied_names
 from wiseft.foreign.door import Opened
 from wiseft.foreign.formats import Checkpoint
+from wiseft.foreign.model_folder import needed_files
 from wiseft.foreign.named import local_path
 from wiseft.models.runtime import start_torch
 from wiseft.models.towers import floating
@@ -64,7 +65,9 @@ class Points:
         work: the folder that results are kept in.
         device: for `{device}`.
         weights: the key of the weights in a `.pt` that holds several mappings of tensors.
-        sums: of the files of all checkpoints, by name; both ends first.
+        given: what the user called all checkpoints; both ends first.
+        sums: of the weight files of each, by name.
+        beside: of the files beside them that a model is loaded with, such as its tokenizer's.
         parts: the part of each tensor that belongs to one.
         recipe: what makes the models of some points, of the ends and `more`; empty: none.
         more: further fine-tuned models, as paths.
@@ -77,7 +80,9 @@ class Points:
     work: Path
     device: str
     weights: str | None
+    given: Sequence[Path | str]
     sums: list[dict[str, str]]
+    beside: list[dict[str, str]]
     parts: Mapping[str, str]
     recipe: Mapping[str, Any]
     more: Sequence[Path]
@@ -102,7 +107,8 @@ class Points:
             WiseftError: if a checkpoint, part or recipe is refused, or the two do not fit.
         """
         how = Command.parse(evaluate) if isinstance(evaluate, str) else evaluate
-        zero, fine, *others = map(local_path, [*ends, *more])
+        given = [*ends, *more]
+        zero, fine, *others = paths = list(map(local_path, given))
         where = str(start_torch(threads, device, mps=True))
         if is_adapter(fine):
             opened = _checked(zero, fine, weights)
@@ -112,10 +118,11 @@ class Points:
         own = _own(parts, opened, opened[not is_adapter(fine)].checkpoint) if parts else {}
         if recipe is not None:
             like = opened[not is_adapter(fine)].path
-            by_recipe([zero, fine, *others], recipe, ENDS[1], weights, like)
-        paths = zero, fine, *others
-        sums = [{file.name: sha256_file(file) for file in files_of(path)} for path in paths]
-        about = output / WORK, where, weights, sums, own, recipe or {}, others
+            by_recipe(paths, recipe, ENDS[1], weights, like)
+        files = [needed_files(path) if path.is_dir() else {} for path in paths]
+        beside = [{name: sha256_file(file) for name, file in each.items()} for each in files]
+        sums = [sums_of(path) for path in paths], beside
+        about = output / WORK, where, weights, given, *sums, own, recipe or {}, others
         return cls((zero, fine), opened, how, *about)
 
     @property
@@ -132,7 +139,22 @@ class Points:
     def called(self) -> str:
         """What the record calls the evaluation."""
         how = self.evaluate
-        return shlex.join(how.words) if isinstance(how, Command) else _identity(how)[0]
+        return shlex.join(how.words) if isinstance(how, Command) else _identity(how)["function"]
+
+    def _key(self, point: str) -> dict[str, Any]:
+        """Return all that the results of a point depend on."""
+        how, (alpha, own) = self.evaluate, self._alphas(point)
+        files = zip(self.sums, self.beside, strict=True)
+        checkpoints = [{"weights": sums, "beside": beside} for sums, beside in files]
+        made = recipe_at(self.recipe, 1 + len(self.more), alpha)[0] if is_made(point) else None
+        return {
+            "checkpoints": checkpoints if made else checkpoints[:2],
+            "weights": self.weights,
+            "evaluation": how.identity() if isinstance(how, Command) else _identity(how),
+            "alpha": alpha,
+            "alphas": own,
+            "recipe": made and made.options.model_dump(mode="json"),
+        }
 
     def measure(self, point: str) -> pd.DataFrame:
         """Return what is reported at a point, by another call or now; then it is kept.
@@ -141,14 +163,7 @@ class Points:
             WiseftError: if there is no room for the model, the evaluation fails, or it reports
                 what is none of the contract's forms.
         """
-        how = self.evaluate
-        about = how.identity() if isinstance(how, Command) else _identity(how)
-        alpha, own = self._alphas(point)
-        if is_made(point):
-            made = recipe_at(self.recipe, 1 + len(self.more), alpha)[0]
-            own = {"recipe": made.options.model_dump(mode="json"), "more": self.sums[2:]}
-        key = [self.sums[:2], self.weights, about, alpha, *([own] if own else [])]
-        path = self.work / POINTS / f"{sha256_json(key)}.parquet"
+        path = self.work / POINTS / f"{sha256_json(self._key(point))}.parquet"
         if path.exists():
             try:
                 return read(path, RESULTS, "results")
@@ -165,12 +180,12 @@ class Points:
         alpha, own = split_point(point)
         return alpha, {name: own[part] for name, part in self.parts.items() if part in own}
 
-    def check_room(self, folder: Path, what: str) -> None:
-        """Check that a model fits into a folder; a WiseftError calls it `what`."""
+    def check_room(self, folder: Path, what: str, models: int = 1) -> None:
+        """Check that so many models fit into a folder; a WiseftError calls them `what`."""
         own = self.like.path
         files = own.rglob("*") if own.is_dir() else [own]
         size = sum(file.stat().st_size for file in files if file.is_file())
-        require_space(folder, size, what)
+        require_space(folder, models * size, what)
 
     def write(self, point: str, folder: Path) -> Path:
         """Write the model at a point into a folder, in F's format; return its path.
@@ -244,13 +259,13 @@ def _own(
     return own
 
 
-def _identity(function: Function) -> list[str]:
+def _identity(function: Function) -> dict[str, str]:
     """Return what tells a function from others: its name and, where it is known, its source."""
     name = f"{function.__module__}.{getattr(function, '__qualname__', '')}"
     try:
-        return [name, inspect.getsource(function)]
+        return {"function": name, "source": inspect.getsource(function)}
     except (OSError, TypeError):
-        return [name]
+        return {"function": name}
 
 
 def measure_one(

@@ -185,7 +185,9 @@ def sweep_with(
                 first[point] = frame
                 write_json(output / WORK / INPUTS, inputs)  # what fails at once claims nothing
 
-        points.check_room(output, "a model between the two")  # before evaluations that take long
+        at_once = max(min(jobs, len(grid) + len(made)), 2 if plan.parts else 1)
+        what = "a model between the two" if at_once == 1 else f"room for {at_once} models at once"
+        points.check_room(output, what, at_once)  # before evaluations that take long
         results = measure_all(points, plan.next, check, jobs)
         taken = chosen(results[ENDS[0]], list(roles.places), metrics)
         sets = {
@@ -276,7 +278,7 @@ def _conclude(
     found = recommend(choices, sets, table, " ".join(_doubts(results, roles)), "samples")
     found = found.model_copy(update={"why": f"{found.why} {notes}".rstrip()})
     gains = _tables(results, roles, seed, found.alpha).comparisons
-    zero_shot, fine_tuned = map(end_of, points.opened, points.ends, points.sums)
+    zero_shot, fine_tuned = map(end_of, points.opened, points.given, points.sums)
     config = points.like.checkpoint.config
     named = config.get("architectures") or [config.get("_class_name")]
     record = Sweep(
@@ -313,11 +315,7 @@ def _doubts(results: _Results, roles: Roles) -> Iterator[str]:
     names = dict(zip(results, roles.places, strict=True))
     rows = {at: pd.concat(each.values())[["id", "value"]] for at, each in results.items()}
     for one, two in combinations(rows, 2):
-        if (
-            REFERENCE in (one[0], two[0])
-            and rows[one]["id"].iloc[0]
-            and rows[one].equals(rows[two])
-        ):
+        if rows[one]["id"].iloc[0] and rows[one].equals(rows[two]):
             same = f"{names[one]} and {names[two]} are the same samples"
             yield f"{same}, with the same scores at every alpha."
 

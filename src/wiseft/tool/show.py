@@ -267,7 +267,7 @@ def _page(
     verdict = _without_folders(_verdict(found, "α ="), record)
     verdict = verdict[0].upper() + verdict[1:]
     if not shown:
-        return _plain_page(title, verdict, record, table, links)
+        return _plain_page(title, verdict, record, tables, flips, links)
     settings = PageSettings(
         experiment="sweep",
         title=title,
@@ -287,13 +287,20 @@ def _page(
 
 
 def _plain_page(
-    title: str, verdict: str, record: Sweep, table: pd.DataFrame, links: list[Path]
+    title: str,
+    verdict: str,
+    record: Sweep,
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    flips: str,
+    links: list[Path],
 ) -> str:
     """Return a page without a chart: only the reference has labels, or it cannot show a metric."""
+    (table, comparisons), shares = tables, is_shares(tables[0])
+    gains = comparisons[comparisons["seed"] != schema.ALL]
     grid = table[(table["selection"] == "grid") & (table["split"] == TEST)]
     names, titles = _shown(grid), {REFERENCE: "the reference"} | _titles(record)
     metrics = grid.groupby("dataset")["metric"].first().str.capitalize()
-    texts = [number(row, is_shares(table)) for row in grid.to_dict("records")]
+    texts = [number(row, shares) for row in grid.to_dict("records")]
     wide = grid.assign(text=texts).pivot(index="alpha", columns="dataset", values="text")[names]
     found, _, why = verdict.partition(". ")
     return filled(
@@ -307,5 +314,8 @@ def _plain_page(
         details=_details(record),
         heads=[(metrics[name], titles.get(name, name)) for name in names],
         rows=wide.itertuples(name=None),
+        alpha=f"{record.recommended.alpha:g}",
+        gains=_gains(gains, titles, shares),
+        flips=flips,
         files=[path.name for path in links],
     )

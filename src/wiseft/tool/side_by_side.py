@@ -1,4 +1,4 @@
-"""Several sweeps on one page, compared on the images that they share."""
+"""Several sweeps on one page, compared on the images or samples that they share."""
 
 from __future__ import annotations
 
@@ -19,21 +19,19 @@ from wiseft.tool.record import PAGE, PREDICTIONS, REFERENCE, TEST, ImageSet, Res
 
 def page_of(folders: Sequence[Path], output: Path) -> str:
     """Return a page of several sweeps, a curve each, which leads with what the others gain over
-    the first, image by image, each at the alpha of its model.
+    the first, image by image or sample by sample, each at the alpha of its model.
 
     Args:
-        folders: of `wiseft sweep`, two or more.
+        folders: of `wiseft sweep`, two or more, all of images or all with one evaluation.
         output: where the page will lie.
 
     Raises:
         WiseftError: if a folder is of no sweep, one is given twice, or two share no labelled shift
-            or not the images of the reference.
+            or not the images of the reference, or a program reported no samples that are right or
+            wrong.
     """
     names = last_names(folders)
     sweeps = {name: Result.read(path) for name, path in zip(names, folders, strict=True)}
-    for name, result in sweeps.items():
-        if result.record.evaluate:
-            raise WiseftError(f"{name} was evaluated by a program of your own; compare its tables")
     if len(sweeps) < 2:
         raise WiseftError("a comparison needs two folders of `wiseft sweep` that differ")
     shared = _shared(sweeps)
@@ -44,23 +42,28 @@ def page_of(folders: Sequence[Path], output: Path) -> str:
     ]
     others = sorted({each.name for one in sweeps.values() for each in one.record.sets} - {*shared})
     left_out = f" Not in all of them, and so not here: {', '.join(others)}." if others else ""
+    samples = "samples" if any(each.record.evaluate for each in sweeps.values()) else "images"
     settings = PageSettings(
         experiment="sweeps",
         title=" and ".join(names),
         says=_over(names[0], sweeps, shared),
-        about=f"Each curve is a sweep on the same images.{left_out}",
+        about=f"Each curve is a sweep on the same {samples}.{left_out}",
         reference=REFERENCE,
         datasets=[name for name in shared if name != REFERENCE],
+        samples=samples,
     )
     links = [result.folder / PAGE for result in sweeps.values()]
     return build_page(pd.concat(tables, ignore_index=True), settings, output, links)
 
 
 def _shared(sweeps: Mapping[str, Result]) -> list[str]:
-    """Return the names of the labelled sets that are the same images in all sweeps."""
+    """Return the names of the sets of which all sweeps have the same images, right or wrong."""
 
     def known(result: Result) -> dict[tuple[str, str], ImageSet]:
-        return {(each.name, each.sha256): each for each in result.record.sets if each.labelled}
+        rows = pd.read_parquet(result.folder / PREDICTIONS, columns=["set", "label"])
+        right_or_wrong = {*rows.loc[rows["label"].notna(), "set"]}
+        sets = (each for each in result.record.sets if each.name in right_or_wrong)
+        return {(each.name, each.sha256): each for each in sets}
 
     first, *others = map(known, sweeps.values())
     shared = [name for name, sha in first if all((name, sha) in each for each in others)]
@@ -68,7 +71,8 @@ def _shared(sweeps: Mapping[str, Result]) -> list[str]:
         raise WiseftError(
             f"the sweeps {', '.join(sweeps)} share {', '.join(shared) or 'no images'}, but a page "
             "needs the images of the reference, split alike, and a labelled shift: sweep them with "
-            "the same --reference, --seed and --shift"
+            "the same --reference, --seed and --shift. An evaluation of your own must report "
+            "samples with scores 0 and 1; else compare the tables, OUT/table.csv"
         )
     return shared
 
