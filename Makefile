@@ -132,9 +132,9 @@ test-open-clip-next: $(STAMP) ## run the tests that call open_clip with another 
 		$(or $(TESTS),$$(grep -rlE '^ *(import|from) open_clip' tests --include='test_*.py'))
 
 .PHONY: test-storage
-test-storage: $(STAMP) ## test a run whose jobs share no disk, through a storage provider (needs rsync)
-	@tools/on_top.sh $(VENV) storage 'snakemake-storage-plugin-fs>=1.1'
-	@PATH="$(CURDIR)/$(BIN):$$PATH" build/storage/bin/python -m pytest tests/workflow/test_storage.py
+test-storage: $(STAMP) ## test runs elsewhere: jobs that share no disk (needs rsync), and what snakedeploy makes
+	@tools/on_top.sh $(VENV) storage 'snakemake-storage-plugin-fs>=1.1' 'snakedeploy>=0.17'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" build/storage/bin/python -m pytest tests/workflow/test_storage.py tests/workflow/test_module.py
 
 .PHONY: test-cluster
 test-cluster: $(STAMP) ## test the Slurm profile on a Slurm that is installed and started here (root, Debian)
@@ -150,7 +150,8 @@ test-faults: $(STAMP) ## attack it: kills, damage, hostile files, full disks, mi
 	@$(BIN)/python -m tests.faults --size $(SIZE) --seed $(SEED)
 
 .PHONY: nightly
-nightly: test-cpus ## check what .ci/run leaves out: other CPUs, every family rehearsed, all attacks (90 minutes)
+nightly: export WISEFT_TEST_PARTS := all
+nightly: test-cpus test-storage ## check what .ci/run leaves out: other CPUs, storage, all subsets, every family rehearsed, all attacks
 	@$(BIN)/python -m tools.rehearsal few
 	@$(BIN)/python -m tests.faults --seed $(SEED)
 

@@ -44,39 +44,6 @@ def test_the_catalogues_entry_plans_the_same(project, plan: Plan):
     assert entry | {"all": 1} == plan(project)
 
 
-@pytest.fixture
-def elsewhere(project: Path, tmp_path: Path) -> Path:
-    """A folder with the configuration and nothing else of the project."""
-    shutil.copytree(project / "config", tmp_path / "elsewhere" / "config")
-    return tmp_path / "elsewhere"
-
-
-def test_another_folder_plans_the_same(project: Path, elsewhere: Path, plan: Plan):
-    assert plan(project, "--directory", str(elsewhere)) == plan(project)
-
-
-# What `snakedeploy deploy-workflow` writes, with the folder of a clone in place of an address.
-MODULE = """\
-configfile: "config/config.yaml"
-
-module wiseft:
-    snakefile:
-        "{}/workflow/Snakefile"
-    config:
-        config
-
-use rule * from wiseft as wiseft_*
-"""
-
-
-def test_a_module_plans_the_same(project: Path, elsewhere: Path, plan: Plan):
-    (elsewhere / "workflow").mkdir()
-    (elsewhere / "workflow" / "Snakefile").write_text(MODULE.format(project))
-    jobs = {rule.removeprefix("wiseft_"): n for rule, n in plan(elsewhere).items()}
-    assert jobs.pop("default") == 1
-    assert jobs | {"all": 1} == plan(project)
-
-
 @pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile", "workflow/figures.smk"])
 def test_the_catalogues_lint_has_nothing_to_say(project: Path, snakemake, snakefile: str):
     if "figures" in snakefile:

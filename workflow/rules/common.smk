@@ -6,6 +6,15 @@ from pathlib import Path
 
 from snakemake.logging import logger
 from snakemake.utils import min_version
+
+try:
+    import wiseft.study.targets
+except ModuleNotFoundError as error:
+    raise WorkflowError(
+        f"{sys.executable} runs Snakemake and finds no {error.name}. The rules need this workflow's package there: "
+        "`make venv`, or `pip install .` in a clone of the workflow."
+    ) from None
+
 from wiseft.base.alphas import ALPHA_REGEX
 from wiseft.study.config import paths
 from wiseft.errors import WiseftError
