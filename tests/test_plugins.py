@@ -23,6 +23,7 @@ from tests.figures.conftest import make_table
 from wiseft.base import plugins
 from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
+from wiseft.study import OBJECTIVES
 from wiseft.tabulate.schema import TABLE, write_parquet
 from wiseft.thetas.theta import load_theta, save_theta
 
@@ -137,13 +138,14 @@ def test_names_and_options_are_read_without_heavy_libraries() -> None:
     code = """
 import sys
 from wiseft.base import plugins
+from wiseft.study import DRAWINGS, OBJECTIVES
 from wiseft.study.config import FinetuneSettings
-for name in plugins.names(plugins.OBJECTIVES):
-    plugins.load(plugins.OBJECTIVES, name).Options()
+for name in plugins.names(OBJECTIVES):
+    plugins.load(OBJECTIVES, name).Options()
 for name in plugins.names(plugins.RECIPES):
     plugins.load(plugins.RECIPES, name).Options(kind=name) if "soup" in name else None
-for name in plugins.names(plugins.DRAWINGS):
-    plugins.drawing_options(name), plugins.drawing_text(name)
+for name in plugins.names(DRAWINGS):
+    plugins.drawing_options(DRAWINGS, name), plugins.drawing_text(DRAWINGS, name)
 print(*[m for m in ("torch", "numpy", "pandas", "matplotlib") if m in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -155,7 +157,7 @@ def test_an_unknown_name_lists_those_there_are() -> None:
         plugins.load(plugins.RECIPES, "mean")
 
 
-@pytest.mark.parametrize("kind", [plugins.RECIPES, plugins.OBJECTIVES])
+@pytest.mark.parametrize("kind", [plugins.RECIPES, OBJECTIVES])
 def test_every_option_is_described(kind: str) -> None:
     for name in plugins.names(kind):
         module = plugins.load(kind, name)

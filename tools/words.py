@@ -226,9 +226,10 @@ def of_helps() -> Iterator[Problem]:
 def of_captions() -> Iterator[Problem]:
     """Yield the problems of the captions that drawings have."""
     from wiseft.base import plugins
+    from wiseft.study import DRAWINGS
 
-    for name in plugins.names(plugins.DRAWINGS):
-        for block in plugins.drawing_text(name).split("\n\n"):
+    for name in plugins.names(DRAWINGS):
+        for block in plugins.drawing_text(DRAWINGS, name).split("\n\n"):
             yield from of_text(f"drawing {name}", plain(" ".join(block.split())))
 
 

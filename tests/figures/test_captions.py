@@ -8,6 +8,7 @@ from docutils.core import publish_parts
 from jinja2 import Environment, StrictUndefined
 
 from wiseft.base import plugins
+from wiseft.study import DRAWINGS
 from wiseft.study.config import Catalogue
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
@@ -15,7 +16,7 @@ CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 
 def _render(path: Path, draw: str, caption: str = "") -> str:
     snakemake = SimpleNamespace(
-        params=SimpleNamespace(about=plugins.drawing_text(draw), caption=caption),
+        params=SimpleNamespace(about=plugins.drawing_text(DRAWINGS, draw), caption=caption),
         wildcards=SimpleNamespace(figure="figure-x"),
         config={"experiment": "digits"},
     )
@@ -30,7 +31,7 @@ def test_every_caption_renders(path: Path) -> None:
     assert len(_render(path, "robustness")) > 50
 
 
-@pytest.mark.parametrize("draw", plugins.names(plugins.DRAWINGS))
+@pytest.mark.parametrize("draw", plugins.names(DRAWINGS))
 def test_the_caption_of_every_drawing_is_the_docstring_of_its_file(draw: str) -> None:
     assert len(_render(CAPTIONS / "figure.rst", draw)) > 400
 

@@ -12,10 +12,10 @@ from tests.figures import paper_table
 from tests.figures.legends import problems
 from tests.published.test_experiments import pairs_of, with_file
 
-from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
 from wiseft.study.config import Catalogue
 from wiseft.study.paper.context import figure_context
+from wiseft.study.paper.figure import draw_figure
 from wiseft.study.paper.published import join
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from wiseft.errors import WiseftError
-from wiseft.figures.registry import draw_figure, make_figure
 from wiseft.figures.style import Style, paper_style
+from wiseft.study.paper.figure import draw_figure, make_figure
 from wiseft.tabulate.robustness import baseline_fit
 
 POLARITY = "from-scratch__n5000-polarity"
@@ -307,7 +307,7 @@ def test_an_output_of_another_format_is_an_error(table: pd.DataFrame, tmp_path: 
 
 def test_figures_import_neither_torch_nor_pyplot() -> None:
     code = (
-        "import sys, wiseft.figures.registry, wiseft.study.paper.summary;"
+        "import sys, wiseft.study.paper.figure, wiseft.study.paper.summary;"
         "import wiseft.study.paper.headline;"
         "print([m for m in ('torch', 'open_clip', 'sklearn', 'matplotlib.pyplot', 'jinja2') "
         "if m in sys.modules])"

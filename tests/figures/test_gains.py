@@ -14,10 +14,10 @@ from tests.figures import paper_table
 from tests.figures.legends import problems
 
 from wiseft.errors import WiseftError
-from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import Style, paper_style
 from wiseft.study.drawings.gains import gains_over, short_number
 from wiseft.study.drawings.tradeoff import gain_within, spread
+from wiseft.study.paper.figure import draw_figure
 
 # Two datasets, one size: zero-shot 0.6 and 0.8, fine-tuned 0.7 and 0.5, in between 0.75 and 0.75.
 BY_HAND = pd.DataFrame(

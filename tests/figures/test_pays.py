@@ -11,11 +11,11 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from wiseft.errors import WiseftError
-from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
 from wiseft.study.config import Catalogue
 from wiseft.study.config.experiment_parts import PublishedSettings
 from wiseft.study.drawings.pays import LOOKS, Group, bonuses, draw
+from wiseft.study.paper.figure import draw_figure
 from wiseft.study.paper.published import join
 from wiseft.tabulate.schema import TABLE, conform, read_table
 

@@ -16,8 +16,8 @@ from tests.figures import paper_table
 from tests.figures.legends import problems
 
 from wiseft.errors import WiseftError
-from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import FAMILIES, ZERO_SHOT, Style, paper_style
+from wiseft.study.paper.figure import draw_figure
 from wiseft.study.paper.published import with_zero_shot
 from wiseft.study.published.testbed import lines
 from wiseft.tabulate.intervals import clopper_pearson

@@ -17,8 +17,8 @@ from wiseft.base.templates import percent, points
 from wiseft.figures.labels import variant_names
 from wiseft.figures.page import PageSettings, build_page
 from wiseft.figures.page.content import lines_of, table_data
-from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import Style, paper_style
+from wiseft.study.paper.figure import draw_figure
 from wiseft.study.paper.headline import headline, headline_metrics
 from wiseft.study.paper.summary import Tables, summary
 from wiseft.tabulate.schema import TUNING, frame_of

@@ -17,12 +17,12 @@ from tests.figures.legends import problems
 
 from wiseft.base.names import split_run_name
 from wiseft.errors import WiseftError
-from wiseft.figures.registry import draw_figure
 from wiseft.figures.series import Quantity, Series, chosen
 from wiseft.figures.style import paper_style
 from wiseft.study.config import Catalogue, Config
 from wiseft.study.config.experiment import ExperimentEntry
 from wiseft.study.drawings.diversity import MEASURES
+from wiseft.study.paper.figure import draw_figure
 from wiseft.study.paper.paper_tables import cells
 from wiseft.study.paper.published import join, with_zero_shot
 from wiseft.study.plan.needs import needs_of

@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
 from wiseft.study.config import Catalogue
 from wiseft.study.config.experiment_parts import PublishedSettings
 from wiseft.study.drawings.frontier import KINDS
+from wiseft.study.paper.figure import draw_figure
 from wiseft.study.paper.published import join
 from wiseft.study.published import numbers as published
 from wiseft.study.published.successors import SECOND_HAND, SUCCESSORS, successor_rows

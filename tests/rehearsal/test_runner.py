@@ -26,10 +26,10 @@ from wiseft.base.rehearsal import NOTE, VARIABLE, mark
 from wiseft.base.templates import render
 from wiseft.errors import WiseftError
 from wiseft.figures.page import build
-from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
 from wiseft.study.config import Catalogue
 from wiseft.study.paper.context import figure_context
+from wiseft.study.paper.figure import draw_figure
 from wiseft.study.targets import Targets
 from wiseft.tabulate.schema import read_table
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from tests.workflow.conftest import copy_project
 
-from wiseft.figures.registry import METADATA
+from wiseft.figures.saving import METADATA
 from wiseft.study.config import paths
 
 pytestmark = pytest.mark.slow

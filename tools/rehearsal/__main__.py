@@ -9,6 +9,7 @@ neither code nor configuration changes, so that a killed rehearsal continues.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 import signal
@@ -40,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--real", action="store_true", help="measure with your data and weights")
     parser.add_argument("--keep", action="store_true", help="go on although the code has changed")
     options = parser.parse_args(arguments)
+    logging.basicConfig(stream=sys.stdout, format="  %(message)s")
+    logging.getLogger("tools").setLevel(logging.INFO)
     # So that what was started ends as well.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,8 @@ from tools.rehearsal.official import Labelled, Picture
 from wiseft.base.loading import read_yaml
 from wiseft.models import towers
 from wiseft.study.targets import Targets
+
+log = logging.getLogger(__name__)
 
 Cell = tuple[str, str, str]
 """A run, a dataset and a split."""
@@ -80,12 +83,12 @@ MISTAKES: Mapping[str, Callable[[Told], Scores]] = {
 }
 
 
-def differences(targets: Targets, root: Path, say: Callable[[str], None]) -> list[str]:
+def differences(targets: Targets, root: Path) -> list[str]:
     """Return a sentence for each cell of a finished rehearsal that this recomputation denies."""
     path = root / targets.files.tables["table_csv"]
     rows = pd.read_csv(path, keep_default_na=False, low_memory=False)
     again = told(targets, root, rows)
-    say(f"{targets.name}: {len(again)} cells computed again")
+    log.info("%s: %d cells computed again", targets.name, len(again))
     return findings(table(rows, targets.name), again)
 
 

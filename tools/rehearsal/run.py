@@ -83,7 +83,7 @@ def rehearse(
     jobs, error = 0, ""
     try:
         real = compare.real_plan(project, name)
-        world.build(Targets.read(project, {"experiment": name}), root, _say)
+        world.build(Targets.read(project, {"experiment": name}), root)
         rehearsed = Targets.read(root, {"experiment": name})
         differences = compare.plan_differences(real, rehearsed)
         if not differences:
@@ -168,7 +168,7 @@ def _mistakes(rehearsed: Targets, root: Path) -> list[str]:
         return []
     from tools.rehearsal import recompute
 
-    return recompute.differences(rehearsed, root, _say)
+    return recompute.differences(rehearsed, root)
 
 
 def _cpu(root: Path) -> float:
@@ -182,7 +182,3 @@ def _cpu(root: Path) -> float:
 def _progress(name: str, jobs: int, seconds: float) -> None:
     if sys.stdout.isatty():
         print(f"\r{name}: job {jobs}, {seconds:.0f} s ", end="", flush=True)
-
-
-def _say(sentence: str) -> None:
-    print(f"  {sentence}", flush=True)

@@ -36,7 +36,7 @@ PRELOADED = (
     *("matplotlib.backends.backend_svg", "PIL.Image", "safetensors.torch", "wiseft.cli"),
     *("wiseft.evaluate.suite", "wiseft.study.finetune.finetune", "wiseft.study.finetune.search"),
     *("wiseft.models.towers.align_models", "wiseft.models.towers.open_clip_models"),
-    *("wiseft.models.towers.timm_models", "wiseft.figures.registry", "wiseft.figures.page"),
+    *("wiseft.models.towers.timm_models", "wiseft.study.paper.figure", "wiseft.figures.page"),
     *("wiseft.tabulate.stage", "wiseft.study.targets", "wiseft.study.diversity.pairs"),
     "wiseft.zeroshot.theta_0",
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from wiseft.study.data.builders.sides import side_record
 from wiseft.study.published.addresses import SOURCES, source_path
 from wiseft.study.targets import Targets
 
+log = logging.getLogger(__name__)
+
 TRAIN_SAMPLES = 40
 """Images that a train split has at least."""
 IMAGES = 120
@@ -38,16 +41,15 @@ RECORD = "world.json"
 Entry = dict[str, Any]
 
 
-def build(targets: Targets, root: Path, say: Callable[[str], None] = print) -> None:
+def build(targets: Targets, root: Path) -> None:
     """Make up what an experiment fetches, below a rehearsal's root; what is there is kept.
 
     Args:
         targets: the experiment, of the project's own catalogue.
         root: has a copy of that catalogue in `config`, whose entries of datasets, models, prompt
             sets and packages are written anew; `datasets` and `outside` get the files.
-        say: called with what is made.
     """
-    world = _World(targets, root, say)
+    world = _World(targets, root)
     for name in targets.data.prepared:
         world.make("datasets", name, world.dataset)
         world.make("prompts", targets.data.entries[name].prompts, world.prompts)
@@ -57,8 +59,8 @@ def build(targets: Targets, root: Path, say: Callable[[str], None] = print) -> N
 
 
 class _World:
-    def __init__(self, targets: Targets, root: Path, say: Callable[[str], None]) -> None:
-        self._targets, self._root, self._say = targets, root, say
+    def __init__(self, targets: Targets, root: Path) -> None:
+        self._targets, self._root = targets, root
         self._catalogue = targets.catalogue
         self._folder = root / "datasets"
         self._record = root / RECORD
@@ -77,7 +79,7 @@ class _World:
         write_text(target, yaml.safe_dump(changed, sort_keys=False, allow_unicode=True))
         made.append(name)
         write_json(self._record, self._made)
-        self._say(f"{path.with_suffix('')}: made up")
+        log.info("%s: made up", path.with_suffix(""))
 
     def dataset(self, name: str) -> Entry:
         """Write a dataset's files; return what its entry says instead."""

@@ -43,7 +43,7 @@ def figure(
         context: Facts about the experiment, as JSON or @file.yaml; a drawing uses those it needs.
     """
     from wiseft.base.loading import parse_settings
-    from wiseft.figures.registry import make_figure
+    from wiseft.study.paper.figure import make_figure
     from wiseft.study.paper.published import with_zero_shot
     from wiseft.tabulate.schema import read_table
 

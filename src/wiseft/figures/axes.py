@@ -19,11 +19,11 @@ from scipy.special import expit, logit
 
 from wiseft.errors import WiseftError
 from wiseft.figures.labels import logit_ticks
-from wiseft.figures.style import DASHED, GREY, Look, Style
-from wiseft.tabulate.robustness import BaselineFit
+from wiseft.figures.style import DASHED, GREY, Style
 
 MARGIN = 0.06
 """Around what a panel shows, as a share of its range in logits."""
+TICKS_AN_INCH = 2.9
 IDENTITY: dict[str, Any] = {"color": GREY, "linestyle": DASHED, "linewidth": 0.9}
 """The line y = x."""
 
@@ -103,14 +103,6 @@ def draw_identity(ax: Axes) -> bool:
     return True
 
 
-def draw_fit(ax: Axes, fit: BaselineFit, look: Look, **style: Any) -> None:
-    """Draw a line through models with its 95 % band where these models are and nowhere else."""
-    x = np.linspace(fit.x_min, fit.x_max, 200)
-    low, high = fit.band(x)
-    ax.fill_between(x, low, high, color=look.color, alpha=0.15, linewidth=0, zorder=1)
-    ax.plot(x, fit.predict(x), color=look.color, linewidth=1.0, **style)
-
-
 def panel_grid(style: Style, n: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
     """Return a figure with room for n panels, and their axes in reading order.
 
@@ -126,3 +118,13 @@ def panel_grid(style: Style, n: int, columns: int, height: float) -> tuple[Figur
     for ax in panels[n:]:
         ax.set_axis_off()
     return figure, panels[:n]
+
+
+def tick_counts(figure: Figure, columns: int, height: float) -> tuple[int, int]:
+    """Return how many ticks the axes of a panel have room for, of a grid of so many columns.
+
+    Args:
+        height: inches of a row.
+    """
+    width = figure.get_figwidth() / columns
+    return round(TICKS_AN_INCH * width), round(TICKS_AN_INCH * height)

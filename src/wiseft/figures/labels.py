@@ -45,6 +45,13 @@ def name_of(dataset: str, titles: Mapping[str, str]) -> str:
     return titles.get(dataset, dataset.removeprefix(AVERAGE_PREFIX))
 
 
+def accuracy_label(dataset: str, titles: Mapping[str, str]) -> str:
+    """Return the label of an axis of accuracies on a dataset, or of those of an average."""
+    name = name_of(dataset, titles)
+    average = dataset.startswith(AVERAGE_PREFIX)
+    return f"Average accuracy on {name} (%)" if average else f"{name} accuracy (%)"
+
+
 def variant_names(variants: Iterable[str]) -> dict[str, str]:
     """Return what tells variants of a method apart, in words.
 

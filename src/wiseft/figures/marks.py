@@ -17,6 +17,12 @@ from wiseft.tabulate.models import each_run, mean_over_runs
 SELECTED_ALPHAS = (0.0, FIXED_ALPHA, 1.0)
 """Points that get a 95 % interval: zero-shot, the fixed alpha and fine-tuned."""
 
+TAG_SIDES: dict[str, tuple[tuple[int, int], str, str]] = {
+    "left": ((-8, 0), "right", "center"),
+    "above": ((0, 5), "center", "bottom"),
+}
+"""Offset in points and alignment of a tag."""
+
 
 def plot(ax: Axes, points: pd.DataFrame, name: str, zorder: int, **style: Any) -> None:
     """Plot points of fractions whose columns are as :func:`wiseft.figures.select.paired_curve`.
@@ -118,6 +124,13 @@ def draw_star(ax: Axes, x: float, y: float, scale: float = 1.0) -> None:
         zorder=8,
         gid="zero-shot",
     )
+
+
+def draw_tag(ax: Axes, text: str, at: tuple[float, float], look: Look, side: str) -> None:
+    """Write what a point is beside it, on a side of `TAG_SIDES`."""
+    offset, ha, va = TAG_SIDES[side]
+    how: dict[str, Any] = {"textcoords": "offset points", "ha": ha, "va": va, "fontsize": 6}
+    ax.annotate(text, at, offset, color=look.color, zorder=9, **how).set_gid("tag")
 
 
 def legend_line(label: str, look: Look, **more: Any) -> Line2D:

@@ -1,8 +1,8 @@
-"""Arrows and texts inside a panel: gains, effective robustness, and what a point is."""
+"""Fits, arrows and texts inside a panel: gains, effective robustness, and what a point is."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -10,20 +10,16 @@ from matplotlib.axes import Axes
 
 from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
+from wiseft.figures.marks import draw_tag
 from wiseft.figures.series import Family, Series
 from wiseft.figures.style import BEYOND, BLACK, GREY, Look
+from wiseft.tabulate.robustness import BaselineFit
 
 STANDARD = "standard"
 """The family over whose line effective robustness is measured."""
 Point = tuple[float, float]
 Place = tuple[int, float]
 """A series by its place in the panel's list, counted from 0, and an alpha."""
-
-TAG_SIDES: dict[str, tuple[tuple[int, int], str, str]] = {
-    "left": ((-8, 0), "right", "center"),
-    "above": ((0, 5), "center", "bottom"),
-}
-"""Offset in points and alignment of a tag."""
 
 BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
 """Under a text, so that it stays readable over marks."""
@@ -81,6 +77,14 @@ def _between(ax: Axes, start: Point, end: Point, share: float) -> Point:
     ends = ax.transData.transform([start, end])
     x, y = ax.transData.inverted().transform((1 - share) * ends[0] + share * ends[1])
     return float(x), float(y)
+
+
+def draw_fit(ax: Axes, fit: BaselineFit, look: Look, **style: Any) -> None:
+    """Draw a line through models with its 95 % band where these models are and nowhere else."""
+    x = np.linspace(fit.x_min, fit.x_max, 200)
+    low, high = fit.band(x)
+    ax.fill_between(x, low, high, color=look.color, alpha=0.15, linewidth=0, zorder=1)
+    ax.plot(x, fit.predict(x), color=look.color, linewidth=1.0, **style)
 
 
 def draw_robustness(ax: Axes, settings: Robustness, point: Point, families: list[Family]) -> bool:
@@ -141,18 +145,7 @@ def draw_tags(ax: Axes, points: pd.DataFrame, series: Series, look: Look) -> Non
         raise WiseftError(
             f"option tags names {', '.join(unknown)}, but the points are {', '.join(names)}"
         )
-    offset, ha, va = TAG_SIDES[series.tag_side]
     for name, text in series.tags.items():
         column, value = names[name]
         here = points[points[column] == value][["value_x", "value_y"]].mean()
-        ax.annotate(
-            text,
-            xy=(here["value_x"], here["value_y"]),
-            xytext=offset,
-            textcoords="offset points",
-            ha=ha,
-            va=va,
-            fontsize=6,
-            color=look.color,
-            zorder=9,
-        ).set_gid("tag")
+        draw_tag(ax, text, (here["value_x"], here["value_y"]), look, series.tag_side)

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
-from wiseft.figures.labels import FEW, name_of
+from wiseft.figures.labels import FEW, accuracy_label, name_of
 from wiseft.figures.select import matching, rows
 from wiseft.figures.style import FAMILIES, Look
 from wiseft.tabulate.intervals import with_intervals
@@ -265,10 +265,7 @@ def axis_label(of: Quantity, titles: Mapping[str, str]) -> str:
     """Return the label of an axis: dataset, and the classes that it is restricted to."""
     if of.label:
         return of.label
-    name = name_of(of.dataset, titles)
-    if of.dataset.startswith(AVERAGE_PREFIX):
-        return f"Average accuracy on {name} (%)"
-    if of.view.endswith(THROUGH):
-        through = name_of(of.view.removesuffix(THROUGH), titles)
-        return f"{name} accuracy (%),\nclasses of {through}"
-    return f"{name} accuracy (%)"
+    label = accuracy_label(of.dataset, titles)
+    if of.view.endswith(THROUGH) and not of.dataset.startswith(AVERAGE_PREFIX):
+        label += f",\nclasses of {name_of(of.view.removesuffix(THROUGH), titles)}"
+    return label

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wiseft.base.locks import lock, open_lock
@@ -132,25 +132,24 @@ def acquire(count: int, names: Sequence[str], folder: Path) -> list[str]:
             f"{','.join(names)}); set training.how.gpus to {len(names)} at most"
         )
 
-    @functools.cache
-    def say_once() -> None:
-        log.info(_waiting(count, names, folder))
-
-    with _turn(folder, say_once):
+    with _turn(count, names, folder) as waited:
         while (handles := _try(count, names, folder)) is None:
-            say_once()
+            if not waited:
+                log.info(_waiting(count, names, folder))
+                waited = True
             time.sleep(1.0)
     return list(handles)
 
 
 @contextlib.contextmanager
-def _turn(folder: Path, say: Callable[[], None]) -> Iterator[None]:
+def _turn(count: int, names: Sequence[str], folder: Path) -> Iterator[bool]:
+    """Hold the right to ask for GPUs; yield whether it was waited for, and that was said."""
     handle = open_lock(folder / "turn.lock", _ADVICE, 0o600)
     try:
-        if not lock(handle, folder, wait=False, advice=_ADVICE):
-            say()
+        if waited := not lock(handle, folder, wait=False, advice=_ADVICE):
+            log.info(_waiting(count, names, folder))
             lock(handle, folder, wait=True, advice=_ADVICE)
-        yield
+        yield waited
     finally:
         os.close(handle)
 

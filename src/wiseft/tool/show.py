@@ -11,12 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from wiseft.base.alphas import format_alpha
 from wiseft.base.io import write_json, write_text
 from wiseft.base.templates import aligned, filled
+from wiseft.figures.curves import draw_by_alpha, draw_under_shift
 from wiseft.figures.page import PageSettings, build_page
 from wiseft.figures.page.content import part, percent_interval
-from wiseft.figures.registry import make_figure
+from wiseft.figures.saving import save_figure
+from wiseft.figures.style import paper_style
 from wiseft.tabulate import schema
 from wiseft.tabulate.inputs import upgrades
 from wiseft.tool.loading_lines import loading_example
@@ -59,22 +60,15 @@ def write_files(
     gains = comparisons[comparisons["seed"] != schema.ALL]
     schema.write_csv(folder / GAINS, gains, schema.COMPARISONS)
     shown = _shown(table)[1:] if _has_chart(table) else []
-    draw = "alphas"
-    options: dict[str, Any] = {"marks": record.choices}
-    if not is_shares(table):
-        options["label"] = " / ".join(table["metric"].unique())
-    if shown:
-        alpha = record.recommended.alpha
-        series: dict[str, Any] = {
-            "method": str(table["method"].iloc[0]),
-            "label": "between the two checkpoints",
-        }
-        series |= {"tags": {format_alpha(alpha): f"α = {alpha:g}"}, "tag_side": "left"}
-        panels = [{"x": REFERENCE, "y": name} for name in shown]
-        draw = "scatter"
-        options = {"panels": panels, "series": [series], "titles": _titles(record)}
     paths = [folder / f"{CURVE}.{kind}" for kind in KINDS]
-    make_figure(CURVE, draw, table, options, paths)
+    with paper_style() as style:
+        if shown:
+            alpha, titles = record.recommended.alpha, _titles(record)
+            figure = draw_under_shift(table, style, shown, alpha, titles)
+        else:
+            label = None if is_shares(table) else " / ".join(table["metric"].unique())
+            figure = draw_by_alpha(table, style, record.choices, label)
+        save_figure(figure, paths)
     links = [folder / f"{TABLE}.{kind}" for kind in ("csv", "parquet", "json")]
     links += [folder / GAINS, folder / PREDICTIONS, *paths]
     write_text(folder / PAGE, _page(folder, record, (table, comparisons), flips, shown, links))

@@ -12,6 +12,7 @@ from wiseft.base.alphas import format_alpha, parse_alphas
 from wiseft.base.typed import Entry, Name, Names, Seeds, SomeNames
 from wiseft.base.validation import suggest
 from wiseft.errors import WiseftError
+from wiseft.study import DRAWINGS
 from wiseft.study.config.experiment_parts import (
     Baselines,
     FigureSettings,
@@ -222,7 +223,7 @@ class ExperimentEntry(Entry):
         listed = {} if self.published else listed  # whose models join the table
         for name, figure in self.figures.items():
             where, given = f"figures.{name}.options", figure.options
-            known = plugins.drawing_options(figure.draw)
+            known = plugins.drawing_options(DRAWINGS, figure.draw)
             for key in sorted(given.keys() - known.keys()):
                 yield f"{where}: {figure.draw} has no option `{key}`; {suggest(key, known)}"
             for key, needed in known.items():

@@ -9,11 +9,12 @@ from pydantic import AfterValidator, Field
 
 from wiseft.base import plugins
 from wiseft.base.typed import NAME_PATTERN, Entry, Name, Names, Seeds, distinct
+from wiseft.study import DRAWINGS
 
 if TYPE_CHECKING:
     Draw = str
 else:
-    Draw = Literal[plugins.names(plugins.DRAWINGS)]
+    Draw = Literal[plugins.names(DRAWINGS)]
 
 METHOD_PATTERN = NAME_PATTERN.removesuffix("$") + r"(?:__[A-Za-z0-9]+(?:[-.][A-Za-z0-9]+)*)?$"
 MethodIds = Annotated[list[Annotated[str, Field(pattern=METHOD_PATTERN)]], AfterValidator(distinct)]

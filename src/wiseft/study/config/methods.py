@@ -11,6 +11,7 @@ from wiseft.base import plugins
 from wiseft.base.typed import Beta, Count, Entry, Fraction, Name, NonNegative, Positive
 from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
+from wiseft.study import OBJECTIVES
 from wiseft.study.config.training_parts import (
     EarlyStopping,
     LinearProbe,
@@ -25,7 +26,7 @@ from wiseft.study.config.training_parts import (
 if TYPE_CHECKING:
     Loss = str
 else:
-    Loss = Literal[plugins.names(plugins.OBJECTIVES)]
+    Loss = Literal[plugins.names(OBJECTIVES)]
 
 
 class FinetuneSettings(Entry):
@@ -212,7 +213,7 @@ class FinetuneSettings(Entry):
     @property
     def objective(self) -> ObjectiveOptions:
         """The options of the loss. Raises WiseftError if they are not those that it takes."""
-        model: type[ObjectiveOptions] = plugins.load(plugins.OBJECTIVES, self.loss).Options
+        model: type[ObjectiveOptions] = plugins.load(OBJECTIVES, self.loss).Options
         return validate(model, self.loss_options, "loss_options")
 
     @property

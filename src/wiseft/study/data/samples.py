@@ -149,7 +149,7 @@ def draw_panel(
     """
     import matplotlib as mpl
 
-    from wiseft.figures.registry import save_figure
+    from wiseft.figures.saving import save_figure
     from wiseft.figures.style import paper_style
 
     lines = max((title.count("\n") + 1 for row in titles for title in row), default=1)

@@ -6,15 +6,11 @@ bands suggest. Dotted lines are choices of α.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.figure import Figure
 
-from wiseft.figures.axes import panel_grid
-from wiseft.figures.select import curve, grid_rows, methods_of
-from wiseft.figures.style import GREY, Style
-from wiseft.tabulate.models import mean_over_runs
+from wiseft.figures.curves import draw_by_alpha
+from wiseft.figures.style import Style
 
 
 def draw(
@@ -35,23 +31,4 @@ def draw(
     Raises:
         WiseftError: if the table lacks what is drawn.
     """
-    grid = grid_rows(table)
-    (method, *_) = methods_of(grid, None)
-    figure, (ax,) = panel_grid(style, 1, 1, 2.6)
-    for name, look in style.looks(grid["dataset"].unique().tolist()).items():
-        points = mean_over_runs(curve(grid, name, method)).set_index("alpha")
-        points = points * (1 if label else 100)
-        ax.fill_between(
-            points.index, points["ci_low"], points["ci_high"], alpha=0.2, color=look.color
-        )
-        ax.plot(points.index, points["value"], label=name, gid=name, **look.line)
-    at: dict[float, list[str]] = {}
-    for text, alpha in (marks or {}).items():
-        at.setdefault(alpha, []).append(text)
-    for alpha, texts in at.items():
-        ax.axvline(alpha, color=GREY, linestyle=":", linewidth=0.8)
-        how: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "center", "fontsize": 6}
-        ax.annotate("\n".join(texts), (alpha, 1), va="bottom", **how)
-    ax.set(xlabel="α (0: zero-shot, 1: fine-tuned)", ylabel=label or "Accuracy (%)")
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
+    return draw_by_alpha(table, style, marks, label)

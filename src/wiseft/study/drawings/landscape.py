@@ -24,18 +24,9 @@ from wiseft.errors import WiseftError
 from wiseft.figures.axes import percent_axis
 from wiseft.figures.labels import FEW
 from wiseft.figures.legend import FIXED, SMALL, fitting_legend, together
+from wiseft.figures.line_names import by_line, has_output_space, lines_to_draw
 from wiseft.figures.marks import legend_line
-from wiseft.figures.select import (
-    FIXED_ALPHA,
-    by_line,
-    curve,
-    grid_rows,
-    has_output_space,
-    lines_to_draw,
-    reference_of,
-    rows,
-    shifts_of,
-)
+from wiseft.figures.select import FIXED_ALPHA, curve, grid_rows, reference_of, rows, shifts_of
 from wiseft.figures.style import BLACK, DASHDOT, DOTTED, FADED_LINE, GREY, OUTPUT_SPACE, Look, Style
 from wiseft.tabulate.intervals import with_intervals
 from wiseft.tabulate.models import each_run, mean_over_runs

@@ -17,8 +17,9 @@ from pydantic import Field
 from wiseft.base.typed import Entry
 from wiseft.figures.axes import IDENTITY, panel_grid
 from wiseft.figures.legend import place_legend
+from wiseft.figures.line_names import in_one_space
 from wiseft.figures.marks import legend_line
-from wiseft.figures.select import FIXED_ALPHA, in_one_space, matching, of_runs
+from wiseft.figures.select import FIXED_ALPHA, matching, of_runs
 from wiseft.figures.style import (
     BLACK,
     BLUE,

@@ -26,18 +26,13 @@ from matplotlib.patches import Patch, Rectangle
 
 from wiseft.base.names import BASELINE_METHOD
 from wiseft.errors import WiseftError
-from wiseft.figures.axes import IDENTITY, accuracy_axes, draw_fit, draw_identity, logit_limits
-from wiseft.figures.legend import FIXED, TUNED, fitting_legend, together
+from wiseft.figures.axes import IDENTITY, accuracy_axes, draw_identity, logit_limits
+from wiseft.figures.legend import FIXED, TUNED, fitting_legend, star, together
+from wiseft.figures.line_names import by_line, has_output_space, lines_to_draw
 from wiseft.figures.marks import draw_curve, draw_star, legend_line, plot
-from wiseft.figures.select import (
-    by_line,
-    grid_rows,
-    has_output_space,
-    lines_to_draw,
-    paired_curve,
-    reference_of,
-)
-from wiseft.figures.style import AUGMENTED, FROM_SCRATCH, GREY, OUTPUT_SPACE, ZERO_SHOT, Look, Style
+from wiseft.figures.notes import draw_fit
+from wiseft.figures.select import grid_rows, paired_curve, reference_of
+from wiseft.figures.style import AUGMENTED, FROM_SCRATCH, GREY, OUTPUT_SPACE, Look, Style
 from wiseft.tabulate.models import mean_over_runs
 from wiseft.tabulate.robustness import BaselineFit, average_name, baseline_fit, baseline_points
 
@@ -177,7 +172,7 @@ def _legend(content: _Content, looks: dict[str, Look], identity: bool, zoom: boo
     handles: list[Any] = []
     if looks:
         handles = [
-            legend_line(ZERO_SHOT.label, ZERO_SHOT, linestyle="none", markersize=8),
+            star(),
             *(legend_line(look.label, look) for look in looks.values()),
             together(FIXED, looks.values()),
             together(TUNED, looks.values()),

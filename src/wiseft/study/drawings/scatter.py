@@ -25,8 +25,10 @@ from pydantic import Field
 
 from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
-from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits, panel_grid
-from wiseft.figures.legend import Keys, place_legend
+from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits, panel_grid, tick_counts
+from wiseft.figures.curves import COLUMNS, HEIGHT
+from wiseft.figures.keys import Keys
+from wiseft.figures.legend import place_legend
 from wiseft.figures.marks import draw_curve, draw_interval, draw_star, plot
 from wiseft.figures.notes import Arrow, Robustness, draw_arrow, draw_robustness, draw_tags
 from wiseft.figures.series import (
@@ -45,7 +47,6 @@ from wiseft.tabulate.models import mean_over_runs
 from wiseft.tabulate.schema import MEASURED
 
 Limits = tuple[float, float]
-TICKS_AN_INCH = 2.9
 FADED = 0.72
 """Scale of published marks where measured ones stand beside them."""
 
@@ -78,8 +79,8 @@ def draw(
     panels: list[Panel],
     series: list[Series] | None = None,
     families: list[FamilyName] | None = None,
-    columns: int = 3,
-    height: float = 2.35,
+    columns: int = COLUMNS,
+    height: float = HEIGHT,
     titles: dict[str, str] | None = None,
 ) -> Figure:
     """Draw panels of accuracies against accuracies.
@@ -105,8 +106,7 @@ def draw(
         style, every, {*(families or []), *(f for p in panels for f in p.families or [])}
     )
     keys = Keys()
-    width = figure.get_figwidth() / n_columns
-    ticks = (round(TICKS_AN_INCH * width), round(TICKS_AN_INCH * height))
+    ticks = tick_counts(figure, n_columns, height)
     contents = [_content(table, panel, panel.series or series or [], looks) for panel in panels]
     if not any(content.drawn for content in contents):  # say which condition leaves no row
         each = contents[0].series[0]

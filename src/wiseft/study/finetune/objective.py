@@ -19,6 +19,7 @@ from wiseft.base import plugins
 from wiseft.errors import WiseftError
 from wiseft.models.classifier import ImageClassifier
 from wiseft.models.towers import ZeroShotModel
+from wiseft.study import OBJECTIVES
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.config.training_parts import Lipsum
 from wiseft.study.finetune.batches import Batch, LossFunction
@@ -59,7 +60,7 @@ def make_objective(settings: FinetuneSettings, model: nn.Module, start: Theta | 
             loss trains the text tower.
         start: theta_0; None where training starts from random weights.
     """
-    loss = plugins.load(plugins.OBJECTIVES, settings.loss).make(settings, model, start)
+    loss = plugins.load(OBJECTIVES, settings.loss).make(settings, model, start)
     if settings.lipsum and start is not None:
         loss = with_energy_gap(loss, settings.lipsum, cast(ImageClassifier, model), start)
     penalty = _penalty(settings, model, start)

@@ -11,16 +11,8 @@ from wiseft.base.alphas import format_alpha
 from wiseft.base.metrics import ALL_FRAMES, MACRO_F1, WORST_GROUP
 from wiseft.base.templates import percent
 from wiseft.figures.labels import SEPARATOR
-from wiseft.figures.select import (
-    FIXED_ALPHA,
-    by_line,
-    curve,
-    grid_rows,
-    in_one_space,
-    line_names,
-    methods_of,
-    reference_of,
-)
+from wiseft.figures.line_names import by_line, in_one_space, line_names
+from wiseft.figures.select import FIXED_ALPHA, curve, grid_rows, methods_of, reference_of
 from wiseft.tabulate.models import FEWEST_MODELS, VALUES, each_run, of_models, prediction_interval
 from wiseft.tabulate.robustness import average_name
 from wiseft.tabulate.roles import renamed

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from wiseft.figures.axes import draw_fit
+from wiseft.figures.notes import draw_fit
 from wiseft.figures.series import Family, Quantity
 from wiseft.study.paper.published import line_kinds, model_line, model_points, other_source
 from wiseft.tabulate.robustness import BaselineFit, fit_points

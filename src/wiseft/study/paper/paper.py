@@ -15,11 +15,12 @@ import pandas as pd
 
 from wiseft.base.io import write_text
 from wiseft.errors import WiseftError
-from wiseft.figures.registry import METADATA, make_figure
+from wiseft.figures.saving import METADATA
 from wiseft.study.config import Catalogue
 from wiseft.study.config.experiment import ExperimentEntry
 from wiseft.study.config.experiment_parts import FigureSettings
 from wiseft.study.paper.context import figure_context
+from wiseft.study.paper.figure import make_figure
 from wiseft.study.paper.published import join, with_zero_shot
 
 CAPTIONS = "captions.md"

@@ -15,16 +15,8 @@ import pandas as pd
 from wiseft.base.names import BASELINE_METHOD
 from wiseft.base.templates import percent, plain, points, render
 from wiseft.figures.labels import result_name
-from wiseft.figures.select import (
-    FIXED_ALPHA,
-    LineKey,
-    by_line,
-    grid_rows,
-    has_output_space,
-    in_one_space,
-    line_names,
-    methods_of,
-)
+from wiseft.figures.line_names import LineKey, by_line, has_output_space, in_one_space, line_names
+from wiseft.figures.select import FIXED_ALPHA, grid_rows, methods_of
 from wiseft.figures.style import title
 from wiseft.study.paper.headline import POINTS, Cell, by_role, cell, targets_of
 from wiseft.tabulate.intervals import TOO_FEW

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
 
-from wiseft.base import plugins
 from wiseft.errors import WiseftError
+from wiseft.study import DRAWINGS
 
 CLI = "wiseft.cli"
 
@@ -49,7 +49,7 @@ class Code:
         for name in self._imports_of_command(module, function):
             self._follow(name, modules)
         if draw:
-            self._follow(f"wiseft.{plugins.DRAWINGS}.{draw.replace('-', '_')}", modules)
+            self._follow(f"wiseft.{DRAWINGS}.{draw.replace('-', '_')}", modules)
         return sorted({path for name in modules for path in self._files(name)})
 
     def _follow(self, name: str, modules: set[str]) -> None:

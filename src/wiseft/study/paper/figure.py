@@ -1,4 +1,4 @@
-"""The one way to draw and to save a figure."""
+"""Draws a figure of an experiment by the name of its drawing, and saves it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,11 @@ from matplotlib.figure import Figure
 from pydantic import ConfigDict, create_model
 
 from wiseft.base import plugins
-from wiseft.base.io import atomic_path
-from wiseft.base.rehearsal import mark
 from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
+from wiseft.figures.saving import save_figure
 from wiseft.figures.style import Style, paper_style
-
-# No format may hold a date: the same table gives the same bytes.
-METADATA: dict[str, dict[str, Any]] = {
-    ".pdf": {"CreationDate": None},
-    ".png": {},
-    ".svg": {"Date": None},
-}
+from wiseft.study import DRAWINGS
 
 
 def draw_figure(
@@ -50,7 +43,7 @@ def draw_figure(
             lacks what the figure shows.
     """
     try:
-        function = plugins.load(plugins.DRAWINGS, draw).draw
+        function = plugins.load(DRAWINGS, draw).draw
         figure: Figure = function(table, style, **_options(function, options, context or {}))
         return figure
     except WiseftError as error:
@@ -74,22 +67,6 @@ def _options(
     taken = {key: value for key, value in context.items() if key in fields}
     settings = validate(model, {**taken, **options}, "options")
     return {key: getattr(settings, key) for key in settings.model_fields_set}
-
-
-def save_figure(figure: Figure, paths: Iterable[Path]) -> None:
-    """Save a figure as PDF, PNG or SVG by each path's suffix, within the active style.
-
-    Raises:
-        WiseftError: if a suffix is another one.
-    """
-    targets = [Path(path) for path in paths]
-    for path in targets:
-        if path.suffix not in METADATA:
-            raise WiseftError(f"{path}: expected a file that ends in {', '.join(METADATA)}.")
-    mark(figure)
-    for path in targets:
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, metadata=METADATA[path.suffix])
 
 
 def make_figure(
