@@ -55,8 +55,8 @@ KINDS = {
     "full disks": Kind("disks", 10, 70),
     "permissions": Kind("permissions", 12, 60),
     "foreign checkpoints": Kind("foreign_checkpoints", 36, 480),
-    "changed images": Kind("changed_images", 7, 63),
-    "links": Kind("outside_links", 18, 180),
+    "changed images": Kind("changed_images", 8, 64),
+    "links": Kind("outside_links", 21, 189),
     "mirrors": Kind("mirrors", 12, 120),
 }
 

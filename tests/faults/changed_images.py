@@ -96,9 +96,9 @@ CHANGES: list[Change] = [redrawn, replaced, swapped, backdated, larger]
 # ------------------------------------------------------------------------------------ the commands
 
 
-def _sweep(ground: Ground, folder: Path, out: str) -> Ended:
-    source = ground.world.folder / "source"
-    given = (source / "a.pt", source / "b.pt", "--reference", "reference", "--shift", "shift")
+def _sweep(ground: Ground, folder: Path, out: str, table: str = "") -> Ended:
+    source, sets = ground.world.folder / "source", ("reference" + table, "shift" + table)
+    given = (source / "a.pt", source / "b.pt", "--reference", sets[0], "--shift", sets[1])
     more = options(
         architecture=source / "tiny.json", preprocessing=json.dumps(PIXELS), alphas="0,1"
     )
@@ -160,7 +160,7 @@ def attack(ground: Ground, rng: Random, number: int) -> Found:
     folder.mkdir(parents=True)
     what = f"{(form.__doc__ or '').split('.')[0]}; then: {(change.__doc__ or '').split('.')[0]}"
     try:
-        if form is swept:
+        if form in (swept, listed):
             photos(folder / "reference", 1, 6)
             photos(folder / "shift", 2, 4)
         else:
@@ -186,6 +186,18 @@ def swept(ground: Ground, rng: Random, folder: Path, change: Change, what: str) 
     _must(_sweep(ground, folder, "out"))
     _change(rng, change, folder / rng.choice(["reference", "shift"]))
     return _judge(ground, what, folder, lambda out: _sweep(ground, folder, out))
+
+
+def listed(ground: Ground, rng: Random, folder: Path, change: Change, what: str) -> Found:
+    """A sweep of Parquet tables whose rows name files beside them, and the same command again."""
+    for name in ("reference", "shift"):
+        paths = sorted((folder / name).glob("*/*.bmp"))
+        named = [{"bytes": None, "path": str(path.relative_to(folder / name))} for path in paths]
+        table = {"image": named, "label": [path.parent.name for path in paths]}
+        pd.DataFrame(table).to_parquet(folder / name / "t.parquet")
+    _must(_sweep(ground, folder, "out", "/t.parquet"))
+    _change(rng, change, folder / rng.choice(["reference", "shift"]))
+    return _judge(ground, what, folder, lambda out: _sweep(ground, folder, out, "/t.parquet"))
 
 
 def evaluated(ground: Ground, rng: Random, folder: Path, change: Change, what: str) -> Found:
@@ -223,7 +235,7 @@ def verified(ground: Ground, rng: Random, folder: Path, change: Change, what: st
     return Found(what)
 
 
-FORMS = [swept, cached, verified, evaluated, swept, cached, featured]
+FORMS = [swept, cached, verified, evaluated, listed, swept, cached, featured]
 
 
 def _fresh(

@@ -331,9 +331,45 @@ def quantised_folder(rng: Random, folder: Path) -> Case:
     return Case(what, make, ("a", "b"), lambda out: "is merged, as if its numbers were weights")
 
 
+def other_pixels(rng: Random, folder: Path) -> Case:
+    """Two models of timm or open_clip that want their images prepared in two ways."""
+    name, key = rng.choice([("timm", "pretrained_cfg"), ("open_clip", "preprocess_cfg")])
+    family, ways = FAMILIES[name], [("mean", [0.1] * 3), ("std", [0.7] * 3)]
+    changes = [(f"{key}.{k}", v) for k, v in rng.choice([[each] for each in ways] + [ways])]
+
+    def make() -> None:
+        for seed, end in enumerate("ab"):
+            family.save(folder / end, seed + 1)
+        change_config(folder / rng.choice("ab") / family.config, changes)
+
+    what = f"{name} with {', '.join(key for key, _ in changes)} of its own in one of both"
+    return Case(what, make, ("a", "b"), lambda out: "is merged, as if both saw the same pixels")
+
+
+def lone_tensor(rng: Random, folder: Path) -> Case:
+    """Two files of which one alone has a tensor that no mean is taken of."""
+    one = rng.choice("ab")
+    dtype = rng.choice(["int64", "int32", "bool", "uint8", "complex64"])
+
+    def make() -> None:
+        import torch
+        from safetensors.torch import save_file
+
+        for end in "ab":
+            tensors = {"head.weight": torch.randn(4, 4)}
+            if end == one:
+                tensors["experts.places"] = torch.ones(4).to(getattr(torch, dtype))
+            save_file(tensors, folder / f"{end}.safetensors")
+
+    ends = ("a.safetensors", "b.safetensors")
+    what = f"a tensor of {dtype} in {one} alone"
+    return Case(what, make, ends, lambda out: "is merged, with the tensor or without it")
+
+
 _BYTES = [partial(doubtful_bytes, form) for form in foreign_wrappers.BYTES]
 FORMS: list[Callable[[Random, Path], Case] | None] = [
     *(library, None, wrapper, None, library, wrapper, None, _BYTES[0], library, wrapper, None),
     *(_BYTES[1], shards, library, _BYTES[2], quantised_folder, None, _BYTES[3]),
+    *(other_pixels, lone_tensor),
 ]
 """None: not a merge but a classification."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+import pandas as pd
 from tests.faults.changed_images import photos
 from tests.faults.harness import Ended, command, run
 from tests.faults.kills import NAMES
@@ -239,11 +240,12 @@ def sweeps_folder(ground: Ground, rng: Random, folder: Path, number: int, secret
     return judge(ground, what, sweep(ground, work), folder, before, secret, there) or Found(what)
 
 
-def sweep(ground: Ground, work: Path) -> Ended:
+def sweep(ground: Ground, work: Path, shift: str = "shift", skip: bool = False) -> Ended:
     source = ground.world.folder / "source"
     ends = (source / "a.pt", source / "clip")
-    images = ("--reference", "reference", "--shift", "shift", "--alphas", "0,1", "-o", "out")
-    return run(command("sweep", *ends, *images, *options(preprocessing=json.dumps(PIXELS))), work)
+    images = ("--reference", "reference", "--shift", shift, "--alphas", "0,1", "-o", "out")
+    more = options(preprocessing=json.dumps(PIXELS)) + (("--skip-broken",) if skip else ())
+    return run(command("sweep", *ends, *images, *more), work)
 
 
 def an_output(ground: Ground, rng: Random, folder: Path, number: int, secret: str) -> Found:
@@ -315,7 +317,29 @@ def _push(work: Path) -> None:
                 (work / "uploaded" / name.replace("/", "-")).write_bytes(content)
 
 
-FORMS = [stranger, an_output, stranger, sweeps_folder, stranger, pushed]
+def listed(ground: Ground, rng: Random, folder: Path, number: int, secret: str) -> Found:
+    """A stranger's table whose rows or paths lead to a file outside."""
+    work, outside = folder / "work", folder / "outside"
+    photos(work / "reference", 1, 4)
+    photos(work / "shift", 2, 2)
+    target = rng.choice([str(outside / "secret"), "../../outside/secret", "link.png"])
+    (work / "shift" / "link.png").symlink_to(outside / "secret")
+    paths = [str(path.relative_to(work / "shift")) for path in (work / "shift").glob("*/*.bmp")]
+    labels = [path.partition("/")[0] for path in [*paths, paths[0]]]
+    name = rng.choice(["t.parquet", "metadata.csv"])
+    table = pd.DataFrame({"file_name": [*paths, target], "label": labels})
+    if name == "t.parquet":
+        table["image"] = [{"bytes": None, "path": each} for each in table.pop("file_name")]
+        table.to_parquet(work / "shift" / name)
+    else:
+        table.to_csv(work / "shift" / name, index=False)
+    before, there = contents(outside), contents(work)
+    what = f"{name} with a row of {target}; wiseft sweep --skip-broken"
+    ended = sweep(ground, work, f"shift/{name}" if name == "t.parquet" else "shift", skip=True)
+    return judge(ground, what, ended, folder, before, secret, there) or Found(what)
+
+
+FORMS = [stranger, an_output, stranger, sweeps_folder, stranger, pushed, listed]
 
 
 def attack(ground: Ground, rng: Random, number: int) -> Found:
