@@ -15,7 +15,9 @@ import pytest
 import torch
 import transformers
 import typer
+from safetensors.torch import save_file
 from tests.sweep.conftest import CLASSES, clip_config, save_clip_folder, tuned, write_images
+from tests.sweep.own import SCRIPT, N
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
@@ -25,13 +27,17 @@ from wiseft.tool.sweep import sweep
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{name}.md" for name in ("sweep", "models"))]
-PAGES += ["docs/when-it-pays.md"]
-COMMANDS = "sweep|score|merge|export|card|page|push"
+PAGES += ["docs/when-it-pays.md", "docs/combining.md", "docs/own-evaluation.md"]
+COMMANDS = "sweep|score|merge|export|card|page|push|plan|doctor|combine|fisher|diversity"
+OF_A_CLONE = ("plan", "doctor")
 NOT_RUN = {
     "hf-hub:": "a download from the Hub; tests/weights/test_named.py runs such names",
     "ViT-B-32/laion2b_s34b_b79k": "a download; tests/weights/test_named.py runs such names",
     "wiseft push": "an upload; tests/sweep/test_push.py runs it against a server",
     "my-lora-folder": "an adapter; tests/combine/test_adapters.py merges such folders",
+    "base/ adapter/": "an adapter; tests/combine/test_adapters.py scales such folders",
+    "THETA": "in place of files; tests/combine and tests/workflow run these commands",
+    "data/runs/RUN": "in place of a run; tests/diversity runs the command",
     "wise/zero-shot.ckpt": "of Lightning; tests/peers/test_lightning.py sweeps such files",
 }
 """What a command holds that is parsed alone, and why."""
@@ -50,7 +56,8 @@ def blocks(page: str) -> list[list[str]]:
 
 
 def words_of(command: str) -> list[str]:
-    return shlex.split(command, comments=True)[1:]
+    own = "--evaluate 'python my_eval.py {model}' --held-out val --reference test --shift other"
+    return shlex.split(command.replace("--evaluate ...", own), comments=True)[1:]
 
 
 DEEPER = tiny.VIT | {"layers": 2}
@@ -106,9 +113,22 @@ def files(tmp_path_factory) -> Path:
             theta.save(name if "." in name else f"{name}.safetensors")
         Path("THETA.safetensors").rename("THETA")
         sweep("Z", "F", "photos", ["sketches"], "OUT", alphas=[0.5], architecture="ViT-B-32")
+    for seed, name in enumerate(("base", "tuned", "other")):
+        models_of_scores(root / name, seed)
+    (root / "my_eval.py").write_text(SCRIPT.replace("argv[1]", "argv[1] + '/model.safetensors'"))
     for name in ("out", "out-1", "out-2"):
         shutil.copytree(root / "OUT", root / name)
     return root
+
+
+def models_of_scores(folder: Path, seed: int) -> None:
+    """Write a folder whose weights are its scores, with names that parts are chosen by."""
+    torch.manual_seed(seed)
+    weights = {name: torch.randn(n) + 0.5 for name, n in N.items()}
+    weights |= {f"{name}.weight": torch.randn(3) for name in ("vision", "language_model")}
+    folder.mkdir()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text('{"architectures": ["Scores"]}')
 
 
 def outputs(words: list[str]) -> list[str]:
@@ -126,6 +146,7 @@ def test_the_commands_of_a_page_run_as_printed(page, files, tmp_path, monkeypatc
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         for command in block:
             words = words_of(command)
+            monkeypatch.chdir(ROOT if words[0] in OF_A_CLONE else folder)
             if any(part in command for part in NOT_RUN):
                 parsed(words)
                 seen += 1
@@ -146,6 +167,16 @@ def parsed(words: list[str]) -> None:
     group = typer.main.get_command(app)
     context = typer.Context(group, info_name="wiseft")
     group.get_command(context, words[0]).make_context(words[0], words[1:], parent=context)
+
+
+def test_the_function_of_the_page_of_own_evaluations(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(files, tmp_path / "files"))
+    shutil.rmtree("out")
+    page = (ROOT / "docs/own-evaluation.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = {"wiseft": wiseft}
+    exec(block, names)
+    assert names["result"].record.evaluate.endswith("evaluate")
 
 
 def test_what_is_not_run_stands_on_a_page():

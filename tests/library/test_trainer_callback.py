@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -187,3 +188,18 @@ def test_a_sweep_reads_what_the_callback_and_the_trainer_write(tmp_path):
     assert len(set(own.values())) > 1, "the training changed nothing that is counted"
     chosen = json.loads((wise / "choice.json").read_text())["alpha"]
     assert score_folder(wise / "model", shift).n_correct == expected[chosen]
+
+
+def test_the_snippet_of_the_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs/sweep.md").read_text()
+    (block,) = re.findall(r"```python\n(from wiseft.trainer_callback.*?)```", page, re.DOTALL)
+    trainer = trainer_in(tmp_path, epochs=1)
+    trainer.callback_handler.callbacks = [
+        each for each in trainer.callback_handler.callbacks if not isinstance(each, WiseftCallback)
+    ]
+    names = {"trainer": trainer, "held_out": HELD_OUT, "sketches": SHIFT}
+    names["AutoModelForImageClassification"] = transformers.AutoModelForImageClassification
+    exec(block, names)
+    assert names["model"].config.num_labels == 3
+    assert set(pd.read_csv("wise/curve.csv")["set"]) == {"held-out", "sketches"}

@@ -1,5 +1,10 @@
 """A checkpoint that Lightning wrote is swept as it is: its prefix and names of modules."""
 
+import re
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 import transformers
@@ -113,6 +118,24 @@ def test_the_callback_writes_both_ends_of_a_training(tmp_path):
     ends[0].unlink()
     with pytest.raises(WiseftError, match=r"has no zero-shot\.ckpt"):
         fit(tmp_path, 4, Tuned(load(start)), tmp_path / "resume.ckpt")
+
+
+def test_the_snippet_of_the_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs/sweep.md").read_text()
+    (block,) = re.findall(r"```python\n(from wiseft.lightning_callback.*?)```", page, re.DOTALL)
+    model = transformers.AutoModelForImageClassification.from_pretrained(
+        saved(classifier("ViT"), tmp_path / "start")
+    )
+    pixels = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    data = DataLoader(TensorDataset(pixels, torch.arange(8) % 4), batch_size=4)
+    short = partial(lightning.Trainer, max_steps=2, accelerator="cpu", logger=False)
+    names = {"lightning": SimpleNamespace(Trainer=short), "module": Tuned(model), "data": data}
+    exec(block, names)
+    assert {path.name for path in Path("wise").glob("*.ckpt")} == {
+        "zero-shot.ckpt",
+        "fine-tuned.ckpt",
+    }
 
 
 def test_two_checkpoints_of_the_callback_are_swept(tmp_path, clips, monkeypatch):

@@ -71,7 +71,7 @@ def write_files(
         save_figure(figure, paths)
     links = [folder / f"{TABLE}.{kind}" for kind in ("csv", "parquet", "json")]
     links += [folder / GAINS, folder / PREDICTIONS, *paths]
-    write_text(folder / PAGE, _page(folder, record, (table, comparisons), flips, shown, links))
+    write_text(folder / PAGE, _page(folder, record, (table, gains), flips, shown, links))
 
 
 def recommend(
@@ -256,7 +256,7 @@ def _page(
     links: list[Path],
 ) -> str:
     title = f"{Path(record.fine_tuned.path).name}, from zero-shot to fine-tuned"
-    table, comparisons = tables
+    table, gains = tables
     found = record.recommended
     verdict = _without_folders(_verdict(found, "α ="), record)
     verdict = verdict[0].upper() + verdict[1:]
@@ -277,7 +277,7 @@ def _page(
     )
     if found.unsure:  # else the page marks what held-out images chose
         table = table[table["selection"] != ONE_ERROR]
-    return build_page(table, settings, folder / PAGE, links, (), comparisons, flips)
+    return build_page(table, settings, folder / PAGE, links, (), gains, flips)
 
 
 def _plain_page(
@@ -289,8 +289,7 @@ def _plain_page(
     links: list[Path],
 ) -> str:
     """Return a page without a chart: only the reference has labels, or it cannot show a metric."""
-    (table, comparisons), shares = tables, is_shares(tables[0])
-    gains = comparisons[comparisons["seed"] != schema.ALL]
+    (table, gains), shares = tables, is_shares(tables[0])
     grid = table[(table["selection"] == "grid") & (table["split"] == TEST)]
     names, titles = _shown(grid), {REFERENCE: "the reference"} | _titles(record)
     metrics = grid.groupby("dataset")["metric"].first().str.capitalize()
