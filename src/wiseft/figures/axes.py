@@ -126,3 +126,9 @@ def panel_grid(style: Style, n: int, columns: int, height: float) -> tuple[Figur
     for ax in panels[n:]:
         ax.set_axis_off()
     return figure, panels[:n]
+
+
+def no_numbers(ax: Axes) -> None:
+    """Say in a panel that there is nothing to show yet."""
+    ax.set(xticks=[], yticks=[])
+    ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=GREY)
