@@ -6,7 +6,7 @@ import functools
 import itertools
 import os
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,13 @@ from wiseft.figures.style import paper_style
 from wiseft.study.config import Catalogue, Config
 from wiseft.study.config.experiment import ExperimentEntry
 from wiseft.study.drawings.diversity import MEASURES
+<<<<<<< HEAD
 from wiseft.study.paper.figure import draw_figure
 from wiseft.study.paper.paper_tables import cells
+=======
+from wiseft.study.paper.paper_tables import cells, layout
+from wiseft.study.paper.paper_text import write_paper_tables
+>>>>>>> w-lab
 from wiseft.study.paper.published import join, with_zero_shot
 from wiseft.study.plan.needs import needs_of
 from wiseft.study.targets import Run, Targets, experiment_runs
@@ -147,16 +152,17 @@ PARTS = [*itertools.combinations(MEASURED, 1), *itertools.combinations(MEASURED,
 """What a lab has after its first experiments."""
 
 
-def sample_of_parts(n: int = 20, seed: int = 0) -> list[tuple[tuple[str, ...], str]]:
-    """Return some of all parts and figures; WISEFT_TEST_PARTS=all: every one."""
-    figures = [name for name in CATALOGUE.experiment("paper").figures if name != "successors"]
-    every = list(itertools.product(PARTS, figures))
+FIGURES = [name for name in CATALOGUE.experiment("paper").figures if name != "successors"]
+
+
+def some(every: Iterable[Any], n: int, seed: int = 0) -> list[Any]:
+    """Return a sample; WISEFT_TEST_PARTS=all (`make nightly`): every one."""
     if os.environ.get("WISEFT_TEST_PARTS") == "all":
-        return every
-    return random.Random(seed).sample(every, n)
+        return list(every)
+    return random.Random(seed).sample(list(every), n)
 
 
-@pytest.mark.parametrize(("parts", "figure"), sample_of_parts())
+@pytest.mark.parametrize(("parts", "figure"), some(itertools.product(PARTS, FIGURES), 20))
 def test_figures_show_what_is_measured_and_else_what_is_published(
     parts: tuple[str, ...], figure: str
 ) -> None:
@@ -168,6 +174,20 @@ def test_figures_show_what_is_measured_and_else_what_is_published(
     settings = entry.figures[figure]
     with paper_style() as style:
         assert problems(draw_figure(figure, settings.draw, table, style, settings.options)) == []
+
+
+@pytest.mark.parametrize("parts", some(PARTS, 8))
+def test_tables_show_what_is_measured_beside_what_is_published(
+    parts: tuple[str, ...], tmp_path: Path
+) -> None:
+    found, paper = cells([made_up_of(part) for part in parts]), cells([])
+    assert found["published"].equals(paper["published"])
+    assert paper["measured"].isna().all()
+    written = write_paper_tables(found, tmp_path)
+    assert {f"table-{number}.md" for number in range(1, 14)} <= {path.name for path in written}
+    for number in range(1, 14):  # a cell has a text, measured or not, where the paper has a number
+        shown, printed = layout(found, number), layout(paper, number)
+        assert (shown != "").equals(printed != ""), number
 
 
 def test_a_panel_takes_measured_numbers_only_from_experiments_of_its_datasets() -> None:
@@ -265,12 +285,34 @@ def test_legends_beside_other_models_are_true(tmp_path: Path, testbed: Path) -> 
 def test_an_experiment_of_other_tables_says_which_to_run(tmp_path: Path) -> None:
     entry = CATALOGUE.experiment("few-shot")
     assert entry.published is not None
-    there = made_up_of("few-shot-cars")
-    with pytest.raises(WiseftError, match=r"few-shot-imagenet, .*first run each") as error:
-        join([there], entry.published, CATALOGUE, tmp_path)
-    assert "no table of few-shot-imagenet, few-shot-cifar10" in str(error.value)
-    assert str(error.value).count("few-shot-cars") == 1  # which is here
+    with pytest.raises(WiseftError, match=r"no table of few-shot-imagenet, .*run one") as error:
+        join([], entry.published, CATALOGUE, tmp_path)
     assert str(error.value).endswith("--config experiment=few-shot-imagenet")
+
+
+FEW_SHOT = [(name,) for name in CATALOGUE.experiment("few-shot").published.measured]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("parts", [*FEW_SHOT, FEW_SHOT[0] + FEW_SHOT[1]])
+def test_few_shot_shows_the_datasets_that_are_measured(
+    parts: tuple[str, ...], tmp_path: Path
+) -> None:
+    entry = CATALOGUE.experiment("few-shot")
+    assert entry.published is not None
+    table = join([made_up_of(part) for part in parts], entry.published, CATALOGUE, tmp_path)
+    assert set(table["experiment"]) == set(parts)
+    columns, shown = 0, set()
+    for name, settings in entry.figures.items():
+        with paper_style() as style:
+            figure = draw_figure(name, settings.draw, table, style, settings.options)
+        empty = [ax for ax in figure.axes if "not measured" in {t.get_text() for t in ax.texts}]
+        assert all(not ax.lines for ax in empty)
+        assert not problems(figure) if len(empty) < len(figure.axes) else not figure.legends
+        columns += (len(figure.axes) - len(empty)) // 3
+        shown |= {ax.get_title(loc="left") for ax in figure.axes}
+    assert columns == 1 + len(parts), "the mean, and a column of each"
+    measured = ", ".join(part.removeprefix("few-shot-") for part in parts)
+    assert f"{len(parts)} of 7: {measured}" in shown
 
 
 def test_the_main_experiments_fill_the_papers_tables() -> None:

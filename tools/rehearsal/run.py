@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -115,6 +116,7 @@ def _workflow(root: Path, name: str, cores: int, variables: dict[str, str]) -> t
         text=True,
         errors="replace",
         env={**os.environ, **variables},
+        start_new_session=True,
     )
     assert process.stdout is not None
     jobs, last, failure = 0, deque[str](maxlen=12), list[str]()
@@ -132,14 +134,24 @@ def _workflow(root: Path, name: str, cores: int, variables: dict[str, str]) -> t
                     failure.append(line.rstrip())
                 _progress(name, jobs, time.monotonic() - start)
     finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait()
+        _end(process)
     if not process.returncode:
         return jobs, ""
     others = [number for number, line in enumerate(failure) if number and line[0] != " "]
     said = failure[: others[0] if others else None] or list(last)
     return jobs, "\n".join([*said, f"  all of it: {log}"])
+
+
+def _end(process: subprocess.Popen[str], seconds: float = 30) -> None:
+    """Wait for the workflow; when it is cut short, for so long until its whole group is killed."""
+    try:
+        if process.poll() is None and sys.exc_info()[0]:
+            process.terminate()
+            process.wait(seconds)
+        process.wait()
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _snakemake(name: str, cores: int) -> list[str]:
@@ -163,7 +175,9 @@ def _report(project: Path, root: Path, name: str) -> str:
 
 
 def _mistakes(rehearsed: Targets, root: Path) -> list[str]:
-    """Return a sentence for every cell that is otherwise when it is computed again."""
+    """Return a sentence for every cell that is otherwise when it is computed again. An experiment
+    without runs, which shows numbers of others, measures nothing.
+    """
     if not rehearsed.runs:
         return []
     from tools.rehearsal import recompute

@@ -72,15 +72,10 @@ def paper_figures(
     measured = [read_table(root / path) for path in targets.files.measured_tables()]
     ends = [read_table(root / path) for path in targets.files.zero_shot_tables()]
     folder = root / targets.data.folder
-    entry, catalogue = targets.experiment, targets.catalogue
-    drawn = draw_all(entry, catalogue, measured, folder, output_dir, ends)
+    drawn = draw_all(targets.experiment, targets.catalogue, measured, folder, output_dir, ends)
     typer.echo(f"paper-figures: drew {len(drawn)} figures in {output_dir}", err=True)
-    if missing := targets.files.missing_tables():
-        typer.echo(
-            f"Not measured here, so published numbers alone: {', '.join(missing)}. Measure one "
-            f"with: snakemake --cores all --config experiment={missing[0]}",
-            err=True,
-        )
+    for sentence in targets.jobs.missing_tables():
+        typer.echo(sentence, err=True)
 
 
 def page(

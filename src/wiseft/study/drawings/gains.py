@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from wiseft.errors import WiseftError
-from wiseft.figures.axes import short_number
+from wiseft.figures.axes import no_numbers, short_number
 from wiseft.figures.legend import place_legend
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import FIXED_ALPHA, curve, grid_rows, rows
@@ -74,15 +74,22 @@ def draw(
     panels = figure.subplots(len(AGAINST), len(columns), squeeze=False, sharex="col")
     for place, (title, datasets) in enumerate(columns.items()):
         accuracies = _accuracies(grid, datasets, _sizes(x, datasets), method, own_reference)
+        there = list(dict.fromkeys(accuracies["dataset"]))
         for ax, base in zip(panels[:, place], AGAINST, strict=True):
-            _draw_panel(ax, gains_over(accuracies, base, lines), labels)
+            if there:
+                _draw_panel(ax, gains_over(accuracies, base, lines), labels)
+            else:
+                no_numbers(ax)
+        part = f"{len(there)} of {len(datasets)}: {', '.join(there)}"
+        title = part if 0 < len(there) < len(datasets) else title
         panels[0, place].set_title(title, loc="left", fontweight="bold")
         panels[-1, place].set_xlabel(xlabel)
     for ax, label in zip(panels[:, 0], AGAINST.values(), strict=True):
         ax.set_ylabel(label)
     handles = [legend_line(f"α = {alpha:g}", _look(alpha)) for alpha in lines]
     handles.append(legend_line(OPTIMAL.label, OPTIMAL, markersize=6))
-    place_legend(figure, handles, 3 if len(columns) > 1 else 2)
+    if any(len(ax.lines) for ax in panels.flat):
+        place_legend(figure, handles, 3 if len(columns) > 1 else 2)
     return figure
 
 
@@ -111,9 +118,13 @@ def _accuracies(
     method: str,
     own_reference: bool,
 ) -> pd.DataFrame:
-    """Return size, dataset, alpha and value (a fraction; mean over runs)."""
-    parts = []
-    for dataset in datasets:
+    """Return size, dataset, alpha and value (a fraction; mean over runs).
+
+    Datasets without any number are left out, then sizes that not all others have.
+    """
+    parts = [pd.DataFrame(columns=["alpha", "value", "dataset", "size"])]
+    measured = [name for name in datasets if not own_reference or name in set(grid["reference"])]
+    for dataset in measured:
         here = rows(grid, reference=dataset) if own_reference else grid
         there = set(rows(here, method=method, variant=list(sizes))["variant"])
         for variant, size in sizes.items():
@@ -122,7 +133,9 @@ def _accuracies(
             sweep = curve(rows(here, method=method, variant=variant), dataset, method)
             mean = mean_over_runs(sweep)[["alpha", "value"]]
             parts.append(mean.assign(dataset=dataset, size=size))
-    return pd.concat(parts, ignore_index=True)
+    found = pd.concat(parts[1:] or parts, ignore_index=True)
+    count = found.groupby("size")["dataset"].transform("nunique")
+    return found[count == count.max()]
 
 
 def gains_over(

@@ -25,10 +25,15 @@ from pydantic import Field
 
 from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
+<<<<<<< HEAD
 from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits, panel_grid, tick_counts
 from wiseft.figures.curves import COLUMNS, HEIGHT
 from wiseft.figures.keys import Keys
 from wiseft.figures.legend import place_legend
+=======
+from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits, no_numbers, panel_grid
+from wiseft.figures.legend import Keys, place_legend
+>>>>>>> w-lab
 from wiseft.figures.marks import draw_curve, draw_interval, draw_star, plot
 from wiseft.figures.notes import Arrow, Robustness, draw_arrow, draw_robustness, draw_tags
 from wiseft.figures.series import (
@@ -41,7 +46,7 @@ from wiseft.figures.series import (
     quantity,
     sources_of,
 )
-from wiseft.figures.style import FADED_LINE, FAMILIES, GREY, FamilyName, Look, Style
+from wiseft.figures.style import FADED_LINE, FAMILIES, FamilyName, Look, Style
 from wiseft.study.paper.other_models import FITTED, draw_families, families_of, visible
 from wiseft.tabulate.models import mean_over_runs
 from wiseft.tabulate.schema import MEASURED
@@ -179,8 +184,7 @@ def _draw_panel(
     ax.set_title(panel.title, loc="left", fontweight="bold")
     ax.set(xlabel=axis_label(x, titles), ylabel=axis_label(y, titles))
     if not drawn:
-        ax.set(xticks=[], yticks=[])
-        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=GREY)
+        no_numbers(ax)
         return
     others = families_of(table, panel.families if panel.families is not None else wanted, x, y)
     accuracy_axes(ax, *_limits(panel, drawn, others), most=ticks)

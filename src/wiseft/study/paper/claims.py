@@ -33,7 +33,7 @@ from wiseft.tabulate.models import FEWEST_MODELS, T_OVER_MODELS, without_seed
 FILE = Path("config/claims.yaml")
 REHEARSAL = Path(".wiseft/rehearsal")
 HOLDS, REFUTED, OPEN, FAILED = "holds", "refuted", "open", "cannot be computed"
-TESTED, REHEARSED, NOT_RUN = "tested", "rehearsed", "not run"
+TESTED, REHEARSED, NOT_RUN = "has a test", "rehearsed", "not run"
 SCHEMAS = {
     "comparisons": schema.COMPARISONS,
     "selection": schema.SELECTION,
@@ -74,9 +74,8 @@ def judged(root: Path) -> list[tuple[Claim, str, list[Finding]]]:
         for test in claim.tests:
             path, _, name = test.partition("::")
             there = (root / path).is_file() and f"def {name}(" in (root / path).read_text()
-            findings.append(
-                Finding("test", test, *((TESTED,) if there else (FAILED, "no such test")))
-            )
+            state = (TESTED,) if there else (FAILED, "no such test")
+            findings.append(Finding("test", test, *state))
         found.append((claim, _verdict(findings), findings))
     return found
 

@@ -177,7 +177,7 @@ def left_out(published: pd.DataFrame) -> dict[str, int]:
             left out.
     """
     kept = published[published.count(axis=1) > FEWEST_MODELS]
-    each = {draw: judged(kept[[draw]].dropna(), kept.drop(columns=draw)) for draw in kept}
+    each = {str(draw): judged(kept[[draw]].dropna(), kept.drop(columns=draw)) for draw in kept}
     return {draw: int((~cells["inside"]).sum()) for draw, cells in each.items() if len(cells)}
 
 

@@ -70,16 +70,13 @@ def join(
 
     Raises:
         WiseftError: if the paper has no such numbers, a file of the test bed is broken, measured
-            tables contradict each other, or there are no other numbers and one is missing.
+            tables contradict each other, or no numbers are there at all.
     """
     parts = [table[table["source"] == "measured"] for table in measured]
-    there = {name for part in parts for name in part["experiment"].unique()}
-    missing = [name for name in settings.measured if name not in there]
-    if missing and not settings.tables:  # all numbers are those of other experiments
+    if settings.measured and not parts and not settings.tables:  # all are of other experiments
         raise WiseftError(
-            f"there are only numbers of {', '.join(settings.measured)} to show, but no table of "
-            f"{', '.join(missing)} is here; first run each of these, e.g. snakemake --cores all "
-            f"--config experiment={missing[0]}"
+            f"no table of {', '.join(settings.measured)} is here, which alone are shown; first run "
+            f"one, e.g. snakemake --cores all --config experiment={settings.measured[0]}"
         )
     if settings.tables:
         parts.append(conform(rows(settings.tables, settings.models, catalogue), TABLE))

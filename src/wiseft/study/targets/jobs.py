@@ -122,13 +122,13 @@ class Jobs:
             for name in experiment.figures
             if (absent := files.not_run(name))
         ]
-        if names := files.missing_tables():
-            said.append(
-                f"Figures of {experiment.experiment} also show numbers of {', '.join(names)}, of "
-                "which no table is here: to have them drawn, first run each, e.g. "
-                f"snakemake --cores all --config experiment={names[0]}"
-            )
-        return said
+        return [*said, *self.missing_tables()]
+
+    def missing_tables(self) -> list[str]:
+        """Return a sentence about the numbers of other experiments that figures lack, if any."""
+        names, shown = self._files.missing_tables(), self._runs.experiment.experiment
+        told = f"Figures of {shown} lack numbers of {', '.join(names)}. First run each, e.g. "
+        return [f"{told}snakemake --cores all --config experiment={names[0]}"] if names else []
 
     def by_rule(self) -> dict[str, int]:
         """Return the jobs of each rule where nothing is there yet; `all` is left out."""
