@@ -22,13 +22,9 @@ from wiseft.figures.style import paper_style
 from wiseft.study.config import Catalogue, Config
 from wiseft.study.config.experiment import ExperimentEntry
 from wiseft.study.drawings.diversity import MEASURES
-<<<<<<< HEAD
 from wiseft.study.paper.figure import draw_figure
-from wiseft.study.paper.paper_tables import cells
-=======
 from wiseft.study.paper.paper_tables import cells, layout
 from wiseft.study.paper.paper_text import write_paper_tables
->>>>>>> w-lab
 from wiseft.study.paper.published import join, with_zero_shot
 from wiseft.study.plan.needs import needs_of
 from wiseft.study.targets import Run, Targets, experiment_runs

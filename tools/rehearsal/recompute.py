@@ -88,13 +88,9 @@ def differences(targets: Targets, root: Path) -> list[str]:
     path = root / targets.files.tables["table_csv"]
     rows = pd.read_csv(path, keep_default_na=False, low_memory=False)
     again = told(targets, root, rows)
-<<<<<<< HEAD
-    log.info("%s: %d cells computed again", targets.name, len(again))
-=======
     if not again:
         return [f"no cell of {targets.name} was computed again, so nothing says that it is right"]
-    say(f"{targets.name}: {len(again)} cells computed again")
->>>>>>> w-lab
+    log.info("%s: %d cells computed again", targets.name, len(again))
     return findings(table(rows, targets.name), again)
 
 

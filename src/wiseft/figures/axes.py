@@ -120,7 +120,6 @@ def panel_grid(style: Style, n: int, columns: int, height: float) -> tuple[Figur
     return figure, panels[:n]
 
 
-<<<<<<< HEAD
 def tick_counts(figure: Figure, columns: int, height: float) -> tuple[int, int]:
     """Return how many ticks the axes of a panel have room for, of a grid of so many columns.
 
@@ -129,9 +128,9 @@ def tick_counts(figure: Figure, columns: int, height: float) -> tuple[int, int]:
     """
     width = figure.get_figwidth() / columns
     return round(TICKS_AN_INCH * width), round(TICKS_AN_INCH * height)
-=======
+
+
 def no_numbers(ax: Axes) -> None:
     """Say in a panel that there is nothing to show yet."""
     ax.set(xticks=[], yticks=[])
     ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=GREY)
->>>>>>> w-lab

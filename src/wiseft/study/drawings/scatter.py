@@ -25,15 +25,17 @@ from pydantic import Field
 
 from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
-<<<<<<< HEAD
-from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits, panel_grid, tick_counts
+from wiseft.figures.axes import (
+    accuracy_axes,
+    draw_identity,
+    logit_limits,
+    no_numbers,
+    panel_grid,
+    tick_counts,
+)
 from wiseft.figures.curves import COLUMNS, HEIGHT
 from wiseft.figures.keys import Keys
 from wiseft.figures.legend import place_legend
-=======
-from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits, no_numbers, panel_grid
-from wiseft.figures.legend import Keys, place_legend
->>>>>>> w-lab
 from wiseft.figures.marks import draw_curve, draw_interval, draw_star, plot
 from wiseft.figures.notes import Arrow, Robustness, draw_arrow, draw_robustness, draw_tags
 from wiseft.figures.series import (
