@@ -160,6 +160,13 @@ def world(tmp_path_factory):
         yield World(root, towers.prefixed(end, "visual."))
 
 
+def _predicted(model: wiseft.Classifier, world: World) -> dict[str, str]:
+    """Return the class of each photo by a model of the library, by its path in the folder."""
+    photos = world.file("photos")
+    files = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    return dict(zip(files, model.predict([photos / file for file in files]), strict=True))
+
+
 def _run(world: World, command: str, name: str, output: Path) -> dict[str, torch.Tensor] | None:
     """Run a command on a form and return the image tower that it saw, as far as it shows it."""
     path, timm = world.form(name), name == "timm folder"
@@ -177,11 +184,19 @@ def _run(world: World, command: str, name: str, output: Path) -> dict[str, torch
         chosen = CLASSES if name == "encoder and head" else None
         done = score_folder(path, world.file("photos"), classes=chosen, architecture=named)
         assert done.n == 64
+        own = wiseft.load(path, classes=classes, architecture=named)
+        assert _predicted(own, world) == {file: found for file, (_, found) in done.images.items()}
         return None
     if command == "sweep":
         folders = world.file("photos"), [world.file("sketches")]
         given = CLASSES if name == "encoder and head" else None
-        sweep(zero, path, *folders, output, alpha=1, alphas=[0.5], classes=given)
+        found = sweep(zero, path, *folders, output, alpha=1, alphas=[0.5], classes=given).table
+        at = (found["dataset"] == "reference") & (found["selection"] == "grid")
+        right = found[at & (found["alpha"] == 1)]["n_correct"].sum()
+        end = world.form("state dict") if name == "adapter" else path
+        own = wiseft.load(end, classes=classes, architecture=named)
+        predicted = _predicted(own, world)
+        assert right == sum(file.split("/")[0] == name for file, name in predicted.items())
         return None
     if command == "merge":
         base = zero if name == "adapter" else path

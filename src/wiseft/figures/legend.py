@@ -12,7 +12,6 @@ from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 
@@ -60,22 +59,25 @@ def together(kind: int, looks: Iterable[Look]) -> Together:
     return entry
 
 
-def fitting_legend(
-    figure: Figure, handles: Sequence[Artist | Together], columns: int
-) -> tuple[Legend, float]:
-    """Put the legend below the panels, and return it with its height in pixels.
+def fitting_legend(figure: Figure, handles: Sequence[Artist | Together], columns: int) -> float:
+    """Put the legend below the panels, and return its height in pixels.
 
     Args:
         handles: the legend's entries.
         columns: at most so many, and fewer where the figure is too narrow for their texts.
     """
+    # Marks side by side have room.
+    most = max((len(handle) for handle in handles if isinstance(handle, Together)), default=1)
+    settings: dict[str, Any] = {"loc": "outside lower center", "handles": list(handles)}
+    settings["handler_map"] = {Together: HandlerTuple(ndivide=None, pad=0.0)}
+    settings["handlelength"] = max(HANDLE, MARK * most)
     for count in range(columns, 0, -1):
-        legend = figure.legend(**legend_settings(handles), ncols=count)
+        legend = figure.legend(**settings, ncols=count)
         extent = legend.get_window_extent()
         if count == 1 or extent.width <= figure.bbox.width:
             break
         legend.remove()
-    return legend, extent.height
+    return float(extent.height)
 
 
 def place_legend(figure: Figure, handles: Sequence[Artist | Together], columns: int) -> None:
@@ -85,20 +87,9 @@ def place_legend(figure: Figure, handles: Sequence[Artist | Together], columns: 
         figure: the figure, as high as its panels; its width stays.
         handles, columns: as of `fitting_legend`.
     """
-    added = fitting_legend(figure, handles, columns)[1]
+    added = fitting_legend(figure, handles, columns)
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + added / figure.dpi + GAP)
-
-
-def legend_settings(handles: Sequence[Artist | Together]) -> dict[str, Any]:
-    """Return what matplotlib is told of a legend below the panels; marks side by side have room."""
-    most = max((len(handle) for handle in handles if isinstance(handle, Together)), default=1)
-    return {
-        "handles": list(handles),
-        "loc": "outside lower center",
-        "handler_map": {Together: HandlerTuple(ndivide=None, pad=0.0)},
-        "handlelength": max(HANDLE, MARK * most),
-    }
 
 
 def star(label: str = ZERO_SHOT.label) -> Line2D:
