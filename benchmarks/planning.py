@@ -44,7 +44,7 @@ REPEATED = 10_000
 """Evaluations at most that are planned more than once."""
 ONCE = 8
 """Jobs at most that ours has once in an experiment: summary, headline, sample images, page, ..."""
-GOAL = 2.0
+GOAL = 1.5
 
 
 def run(options: Options) -> None:

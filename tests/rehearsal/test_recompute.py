@@ -64,6 +64,16 @@ def test_the_table_is_what_is_computed_again(rehearsed: Rehearsed):
 
 
 @pytest.mark.slow
+def test_a_rehearsal_whose_cells_nobody_computed_again_fails(
+    rehearsed: Rehearsed, monkeypatch: Patch
+):
+    targets, _ = rehearsed
+    monkeypatch.setattr(recompute, "told", lambda *_: {})
+    (said,) = recompute.differences(targets, targets.catalogue.root)
+    assert "no cell of" in said
+
+
+@pytest.mark.slow
 def test_ends_differ_and_curves_bend(rehearsed: Rehearsed):
     """So that a mistake has other numbers: each of the curves of ImageNet and its shifts."""
     _, told, _ = rehearsed

@@ -18,6 +18,7 @@ import pytest
 from matplotlib.figure import Figure
 from tools.rehearsal import __main__ as rehearsal
 from tools.rehearsal import compare, cut, real, recompute
+from tools.rehearsal import run as running
 from tools.rehearsal.run import FEW, Outcome, table
 from tools.rehearsal.server import FUNCTION, serving
 
@@ -255,3 +256,18 @@ def drawn(targets: Targets, folder: Path) -> dict[str, list[tuple[str, int]]]:
             name: points(draw_figure(name, figure.draw, found, style, figure.options, context))
             for name, figure in targets.experiment.figures.items()
         }
+
+
+def test_a_workflow_that_waits_for_ever_is_killed_when_the_rehearsal_is_stopped():
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(); time.sleep(600)"
+    with subprocess.Popen(
+        [sys.executable, "-uc", code], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it ignores the signal from here on
+        with pytest.raises(SystemExit):
+            try:
+                sys.exit(143)
+            finally:
+                running._end(process, 0.2)
+        assert process.returncode == -9
