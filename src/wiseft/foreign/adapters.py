@@ -16,18 +16,17 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from torch import Tensor
 
-from wiseft.base.io import atomic_folder, read_object, sha256_file, sha256_json, write_json
+from wiseft.base.io import read_object, sha256_file, sha256_json
 from wiseft.base.typed import Count
 from wiseft.base.validation import validate
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.formats import Checkpoint, read_checkpoint, weight_files
 from wiseft.foreign.forms import module_names
 from wiseft.foreign.model_folder import inside
-from wiseft.thetas.tensor_file import write_safetensors
 from wiseft.thetas.tensor_views import Computed, joined
 
-_CONFIG = "adapter_config.json"
-_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+CONFIG = "adapter_config.json"
+FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _FIRSTS = {".lora_A.weight": ".lora_B.weight", ".lora_embedding_A": ".lora_embedding_B"}
 _SECONDS = {second: first for first, second in _FIRSTS.items()}
 _MAGNITUDE = ".lora_magnitude_vector"
@@ -75,7 +74,7 @@ class _Lora(BaseModel):
 
 def is_adapter(path: Path) -> bool:
     """Whether a path is a folder of an adapter of PEFT."""
-    return (path / _CONFIG).is_file()
+    return (path / CONFIG).is_file()
 
 
 def files_of(path: Path) -> list[Path]:
@@ -89,10 +88,10 @@ def files_of(path: Path) -> list[Path]:
         return [path]
     if not is_adapter(path):
         return [path / name for name in weight_files(path)]
-    found = [path / name for name in _FILES if inside(path / name).is_file()]
+    found = [path / name for name in FILES if inside(path / name).is_file()]
     if not found:
-        raise WiseftError(f"{path} has none of {', '.join(_FILES)}")
-    return [found[0], inside(path / _CONFIG)]
+        raise WiseftError(f"{path} has none of {', '.join(FILES)}")
+    return [found[0], inside(path / CONFIG)]
 
 
 def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
@@ -109,14 +108,14 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
         WiseftError: if it is no LoRA, or of a kind that is not followed; if its tensors do not fit
             those of the base.
     """
-    lora, file = _config(folder), files_of(folder)[0]
+    lora, file = config_of(folder), files_of(folder)[0]
     adapter = read_checkpoint(file).tensors
     how: dict[str, str | Callable[[Mapping[str, Tensor]], Tensor]] = {}
-    names = _names_in(base, adapter)
+    names = names_in(base, adapter)
     for key in adapter:
         if lora.use_dora and key.endswith(_MAGNITUDE):
             continue
-        module, end = _split(key)
+        module, end = module_of(key)
         name = module + ".weight" if end else module
         name = names.get(name, name)
         if name not in base.tensors:
@@ -141,8 +140,9 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
     return replace(base, path=folder, tensors=tensors, also={}, left=[])
 
 
-def _config(folder: Path) -> _Lora:
-    config = read_object(inside(folder / _CONFIG), "configuration of an adapter")
+def config_of(folder: Path) -> _Lora:
+    """Return an adapter's configuration. Raises WiseftError for one that is not followed here."""
+    config = read_object(inside(folder / CONFIG), "configuration of an adapter")
     odd = [key for key, value in config.items() if value and key not in _KNOWN]
     if config.get("peft_type") != "LORA":
         odd = ["peft_type"]
@@ -150,19 +150,19 @@ def _config(folder: Path) -> _Lora:
         odd = ["init_lora_weights"]  # PiSSA and others change the base, too
     if odd:
         raise WiseftError(
-            f"{folder} / {_CONFIG} has {odd[0]}: {config.get(odd[0])}, but plain LoRA is read; "
+            f"{folder} / {CONFIG} has {odd[0]}: {config.get(odd[0])}, but plain LoRA is read; "
             + _ADVICE
         )
-    return validate(_Lora, config, str(folder / _CONFIG))
+    return validate(_Lora, config, str(folder / CONFIG))
 
 
-def _names_in(base: Checkpoint, adapter: Mapping[str, Tensor]) -> dict[str, str]:
+def names_in(base: Checkpoint, adapter: Mapping[str, Tensor]) -> dict[str, str]:
     """Return the base's name of each tensor of its module, where an adapter changes others."""
-    changed = {module + ".weight" if end else module for module, end in map(_split, adapter)}
+    changed = {module + ".weight" if end else module for module, end in map(module_of, adapter)}
     return {} if changed <= base.tensors.keys() else module_names(base.config, base.tensors)
 
 
-def _split(key: str) -> tuple[str, str]:
+def module_of(key: str) -> tuple[str, str]:
     """Return the module that a factor changes and its ending; no ending: a whole tensor."""
     name = key.removeprefix("base_model.model.").replace(".base_layer.", ".")
     end = next((end for end in _FACTORS if name.endswith(end)), "")
@@ -175,7 +175,7 @@ def _scale(lora: _Lora, module: str, rank: int) -> float:
         for of, default in ((lora.alpha_pattern, lora.lora_alpha), (lora.rank_pattern, lora.r))
     )
     if given != rank:
-        raise WiseftError(f"{module} has rank {rank}, but {_CONFIG} says {given}; copy both again")
+        raise WiseftError(f"{module} has rank {rank}, but {CONFIG} says {given}; copy both again")
     return alpha / (math.sqrt(rank) if lora.use_rslora else rank)
 
 
@@ -206,46 +206,6 @@ def _changed(
     for norm in norms:
         new = new * (norm.flatten() / torch.linalg.norm(new, dim=1))[:, None]
     return (new.t().contiguous() if flip else new).view_as(weight)
-
-
-def check_scalable(folder: Path) -> None:
-    """Refuse what no scaled adapter stands for.
-
-    Raises:
-        WiseftError: if it is no LoRA, or a DoRA, whose merge is not linear in its factors.
-    """
-    if not is_adapter(folder):
-        raise WiseftError(f"{folder} is no adapter of PEFT; leave out --as-adapter")
-    if _config(folder).use_dora:
-        raise WiseftError(
-            f"{folder} is a DoRA, whose norms are not linear in alpha: no adapter is the model "
-            "between. Leave out --as-adapter, and the whole model is written"
-        )
-
-
-def write_scaled(folder: Path, base: Checkpoint, alpha: float | str, output: Path) -> None:
-    """Write an adapter that PEFT merges to base + alpha (merged - base), as a new folder.
-
-    What multiplies the factors, `lora_alpha`, is scaled; whole tensors are interpolated.
-
-    Raises:
-        WiseftError: as `check_scalable` and `adapted`.
-    """
-    check_scalable(folder)
-    adapted(folder, base)
-    lora, made, alpha = _config(folder), dict[str, Tensor](), float(alpha)
-    adapter = read_checkpoint(files_of(folder)[0]).tensors
-    names = _names_in(base, adapter)
-    for key, tensor in adapter.items():
-        module, end = _split(key)
-        start = tensor if end else base.tensors[names.get(module, module)]
-        made[key] = torch.lerp(start.float(), tensor.float(), alpha).to(tensor.dtype)
-    config = read_object(folder / _CONFIG, "configuration of an adapter")
-    config["lora_alpha"] = alpha * lora.lora_alpha
-    config["alpha_pattern"] = {k: alpha * v for k, v in (lora.alpha_pattern or {}).items()}
-    with atomic_folder(output) as temporary:
-        write_json(temporary / _CONFIG, config)
-        write_safetensors(temporary / _FILES[0], made, {"format": "pt"})
 
 
 def sums_of(path: Path) -> dict[str, str]:

@@ -20,10 +20,10 @@ from wiseft.base.alphas import FIXED_ALPHA, format_alpha
 from wiseft.combine import linear_combination
 from wiseft.combine.files import interpolate_files, mixed_header, mixture
 from wiseft.errors import WiseftError
-from wiseft.foreign.adapters import write_scaled
 from wiseft.foreign.as_classifier import classifier_of
 from wiseft.foreign.door import Features, Given, open_model
 from wiseft.foreign.named import local_path
+from wiseft.foreign.scaled_adapter import write_scaled
 from wiseft.images.decode import decode, fit
 from wiseft.models.classifier import ImageClassifier, build_classifier
 from wiseft.thetas.preprocessing import Preprocessing

@@ -22,12 +22,13 @@ from wiseft.combine.recipe_settings import Recipe, checked_recipe
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
-from wiseft.foreign.adapters import check_scalable, is_adapter, write_scaled
+from wiseft.foreign.adapters import is_adapter
 from wiseft.foreign.architecture import architecture_name
 from wiseft.foreign.door import Features, Given, Opened, open_model
 from wiseft.foreign.ends import REFERENCE_FOLDER, Ends, make_ends
 from wiseft.foreign.folder_classes import require_names
 from wiseft.foreign.named import local_path
+from wiseft.foreign.scaled_adapter import check_scalable, write_scaled
 from wiseft.foreign.towers import has_head
 from wiseft.foreign.twins import twins_of
 from wiseft.models.runtime import start_torch
