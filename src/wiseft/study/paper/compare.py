@@ -16,7 +16,7 @@ more false alarms (tests/figures/test_compare.py simulates these).
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,7 +169,7 @@ def judged(here: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     return found.assign(draws=draws, inside=inside)
 
 
-def left_out(published: pd.DataFrame) -> dict[str, int]:
+def left_out(published: pd.DataFrame) -> dict[Hashable, int]:
     """Return for each draw how many of its cells lie outside the joint region of the others.
 
     Args:
