@@ -12,9 +12,11 @@ class WiseftError(Exception):
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names, with the number of those that are left out."""
+    """Return the first names, each cut after 200 characters, with the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return (
+        ", ".join(f"{name[:200]}..." if len(name) > 200 else name for name in names[:most]) + more
+    )
 
 
 class StaleArtifact(WiseftError):

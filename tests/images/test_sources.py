@@ -36,6 +36,7 @@ from wiseft.thetas.theta import save_theta
 N = 12
 SHUFFLED = ["two", "zero", "three", "one"]
 """The order of the names in the sources: not that of the head."""
+from wiseft.images.tables import column
 
 
 @pytest.fixture(scope="session")
@@ -603,3 +604,10 @@ def test_shards_of_a_server_are_fetched_once(tmp_path, images, theta, expected, 
     note.with_suffix("").write_bytes(b"changed")
     with pytest.raises(WiseftError, match="It was not touched: delete it"):
         score_folder(theta, url)
+
+
+def test_a_message_about_columns_stays_a_sentence():
+    columns = {"[" * 100_000: [1], **{f"c{n}": [1] for n in range(50)}}
+    with pytest.raises(WiseftError, match=r"\[\.\.\., c0, .*and 31 more") as error:
+        column(Path("t.csv"), columns, "label")
+    assert len(str(error.value)) < 400

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wiseft.errors import WiseftError
+from wiseft.errors import WiseftError, some
 
 Columns = Mapping[str, Sequence[Any]]
 """Columns by name, of one length."""
@@ -135,7 +135,7 @@ def column(path: Path, columns: Columns, name: str) -> list[str]:
         WiseftError: the column is not there, or empty in a row; names the row and the columns.
     """
     if name not in columns:
-        raise WiseftError(f"{path} has no column {name}; its columns are {', '.join(columns)}")
+        raise WiseftError(f"{path} has no column {name}; its columns are {some([*columns], 20)}")
     values = []
     for row, value in enumerate(columns[name], start=1):
         text = "" if value is None else str(value)
