@@ -30,13 +30,13 @@ from wiseft.images.index import read_index
 from wiseft.images.index_folder import index_source
 from wiseft.images.manifest import open_manifest
 from wiseft.images.sources import _expanded, find
+from wiseft.images.tables import column
 from wiseft.models.classifier import build_classifier
 from wiseft.thetas.theta import save_theta
 
 N = 12
 SHUFFLED = ["two", "zero", "three", "one"]
 """The order of the names in the sources: not that of the head."""
-from wiseft.images.tables import column
 
 
 @pytest.fixture(scope="session")
