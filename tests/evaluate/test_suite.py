@@ -273,6 +273,23 @@ def test_identity_and_predictions_format(request_for: Build, ends: Ends, manifes
     assert table["label"].tolist() == [*held_out.labels, *test.labels]
 
 
+def test_a_grid_that_grew_names_the_software_of_its_earlier_passes(
+    request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = run(request_for(alphas=["0", "1"]))
+    again, _ = run(request_for(alphas=["0", "1", "0.25"]))
+    assert "earlier" not in again["how"], "nothing changed in between"
+    newer = {key: first["how"][key] for key in ("commit", "machine")}
+    newer["versions"] = first["how"]["versions"] | {"Pillow": "99"}
+    monkeypatch.setattr(suite, "made_with", lambda: newer)
+    grown, _ = run(request_for(alphas=["0", "1", "0.25", "0.75"]))
+    assert grown["how"]["versions"]["Pillow"] == "99"
+    (earlier,) = grown["how"]["earlier"]
+    assert earlier == {key: first["how"][key] for key in ("versions", "commit", "machine")}
+    again, _ = run(request_for(alphas=["0", "0.1", "1", "0.25", "0.75"]))
+    assert again["how"]["earlier"] == [earlier], "once"
+
+
 def test_suite_of_two(request_for: Build, manifest: Path, tmp_path: Path) -> None:
     second = write_dataset(tmp_path / "datasets", "blobs", shift=5)
     lines: list[str] = []

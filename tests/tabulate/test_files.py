@@ -198,7 +198,9 @@ def test_an_upgrade_between_two_evaluations_is_named_and_changes_no_table(
     text = json.dumps(settings.model_dump(mode="json"))
     expected = write(tmp_path / "a", settings, full.metrics, full.predictions)
     for place, path in enumerate(full.metrics[:-1]):  # the last is of before
-        how = {"versions": {"torch": f"2.{8 + place % 2}"}, "commit": str(place)}
+        how = {"versions": {"torch": "2.9"}, "commit": str(place)}
+        if not place:  # a grid that grew after an upgrade
+            how["earlier"] = [how | {"versions": {"torch": "2.8"}}]
         content = json.loads(path.read_text()) | {"how": how}
         content.pop("sha256", None)
         write_json(path, with_sum(content))

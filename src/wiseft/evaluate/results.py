@@ -3,9 +3,9 @@
 `metrics.json` holds ``{"format": 1, "dataset", "model", "reference", "method", "variant", "run",
 "seed", "identity": {...}, "how": {"batch_size", "threads", "device", "device_type", "versions",
 "commit", "machine": {"cpu", "vector_extension", "torch", "threads"}, "images": {split: digest},
-"compile", "changed_predictions"}, "views": {...}, "rows": [{"split", "view", "combination",
-"alpha": "0.500", "metric", "value", "n", "n_correct", "groups"}], "predictions_sha256",
-"sha256"}``. Combinations are `weight`, `output`, `softmax`, `random`. `n` of the worst group is
+"compile", "changed_predictions", "earlier"}, "views": {...}, "rows": [{"split", "view",
+"combination", "alpha": "0.500", "metric", "value", "n", "n_correct", "groups"}],
+"predictions_sha256", "sha256"}``. Combinations are `weight`, `output`, `softmax`, `random`. `n` of the worst group is
 that group's, and `groups` has all; `n_correct` of macro F1 is null; `n` of `all-frames-accuracy`
 counts base ids.
 
@@ -89,7 +89,8 @@ class Record:
         rows: metrics by (split, combination, view, alpha).
         stored: the columns whose predictions an earlier file holds.
         how: batch size, threads, device and software of the pass that computed last, which are
-            information only; and the digest of its image files, by split.
+            information only; the digest of its image files, by split; and `earlier` passes whose
+            columns are kept, if their versions, commit or machine were others.
     """
 
     identity: dict[str, Any]
@@ -346,6 +347,19 @@ def image_digests(splits: Sequence[Split], kept: Mapping[str, Any]) -> dict[str,
             "evaluated; run the evaluation again"
         )
     return {IMAGES: found} if found else {}
+
+
+def earlier_passes(kept: Mapping[str, Any], how: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `how` says of earlier passes that had other software or another machine.
+
+    Args:
+        kept: `how` of the pass before, of which columns are kept; empty for none.
+        how: of this pass.
+    """
+    before = {key: kept[key] for key in ("versions", "commit", "machine") if key in kept}
+    other = [before] if any(how[key] != before[key] for key in before) else []
+    passes = [*kept.get("earlier", ()), *other]
+    return {"earlier": passes} if passes else {}
 
 
 def as_stored(logits: Tensor) -> Tensor:

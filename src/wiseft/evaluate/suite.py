@@ -156,7 +156,8 @@ class _Dataset:
         with self._partial(results.prediction_shapes(columns, self._n) | of_logits) as partial:
             self._predict(new, partial)
             kept = record.how if record.stored - set(columns) else {}
-            record.how = self._how() | made_with() | results.image_digests(self._splits, kept)
+            how = self._how() | made_with() | results.image_digests(self._splits, kept)
+            record.how = how | results.earlier_passes(kept, how)
             if self._sweep.inference.arithmetic.name != "fp32":
                 projection = next(iter(self._views.values())).projection
                 changed = changed_predictions(self._sweep, self._transformed, projection, new)

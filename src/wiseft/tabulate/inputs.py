@@ -235,14 +235,17 @@ def evaluated_with(metrics: Iterable[Path]) -> list[dict[str, str]]:
     """Return each way in which evaluations were made, once: names, values and `evaluations`.
 
     Args:
-        metrics: their files; those of before say neither versions nor commit nor machine.
+        metrics: their files; those of before say neither versions nor commit nor machine. One
+            whose grid grew counts once for each way.
     """
     counts: Counter[tuple[tuple[str, str], ...]] = Counter()
     for path in metrics:
-        how = read_json(path).get("how", {})
-        found = {"commit": how.get("commit", "unknown"), **how.get("versions", {})}
-        found |= {key: value for key, value in how.get("machine", {}).items() if key != "threads"}
-        counts[tuple(found.items())] += 1
+        last = read_json(path).get("how", {})
+        for how in (last, *last.get("earlier", ())):
+            found = {"commit": how.get("commit", "unknown"), **how.get("versions", {})}
+            machine = how.get("machine", {}).items()
+            found |= {key: value for key, value in machine if key != "threads"}
+            counts[tuple(found.items())] += 1
     return [{"evaluations": str(n), **dict(each)} for each, n in counts.items()]
 
 
