@@ -5,9 +5,9 @@
 "commit", "machine": {"cpu", "vector_extension", "torch", "threads"}, "images": {split: digest},
 "compile", "changed_predictions", "earlier"}, "views": {...}, "rows": [{"split", "view",
 "combination", "alpha": "0.500", "metric", "value", "n", "n_correct", "groups"}],
-"predictions_sha256", "sha256"}``. Combinations are `weight`, `output`, `softmax`, `random`. `n` of the worst group is
-that group's, and `groups` has all; `n_correct` of macro F1 is null; `n` of `all-frames-accuracy`
-counts base ids.
+"predictions_sha256", "sha256"}``. Combinations are `weight`, `output`, `softmax`, `random`. `n` of
+the worst group is that group's, and `groups` has all; `n_correct` of macro F1 is null; `n` of
+`all-frames-accuracy` counts base ids.
 
 `predictions.parquet` holds `split, sample_id, base_id, label, group_*`, and five columns
 `<combination>/<view>/<alpha>/{prediction,top1,top2,entropy,confidence}`: class (int32), two largest
