@@ -67,7 +67,7 @@ def test_the_table_is_what_is_computed_again(rehearsed: Rehearsed):
 def test_a_rehearsal_whose_cells_nobody_computed_again_fails(
     rehearsed: Rehearsed, monkeypatch: Patch
 ):
-    targets, _ = rehearsed
+    targets, *_ = rehearsed
     monkeypatch.setattr(recompute, "told", lambda *_: {})
     (said,) = recompute.differences(targets, targets.catalogue.root)
     assert "no cell of" in said
