@@ -173,7 +173,7 @@ def test_rule_files_are_short_and_hold_only_rules():
         assert not block, f"{path.name}: a run block takes seconds a job"
     assert functions <= 10
     common = (ROOT / "workflow" / "rules" / "common.smk").read_text()
-    assert len(common.splitlines()) <= 70
+    assert len(common.splitlines()) <= 80
 
 
 def test_skips_that_are_justified_still_exist():

@@ -359,5 +359,5 @@ def test_an_order_that_is_not_imagenets_is_seen_too(folders, program, tmp_path, 
         run(root / "z.pt", tmp_path / "f.pt", folders, tmp_path / "out", **how)
     (warning,) = (line for line in said if "warning" in line)
     assert "head of the fine-tuned model is right on" in warning
-    assert ("in another order; if that" if rows else "which is chance; if its") in warning
+    assert ("in another order; if that" if rows else "no more than by chance; if its") in warning
     assert "give --classes" in warning

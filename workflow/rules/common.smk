@@ -11,8 +11,8 @@ try:
     import wiseft.study.targets
 except ModuleNotFoundError as error:
     raise WorkflowError(
-        f"{sys.executable} runs Snakemake and finds no {error.name}. The rules need this workflow's package there: "
-        "`make venv`, or `pip install .` in a clone of the workflow."
+        f"{sys.executable} runs Snakemake and finds no {error.name}. The rules need this workflow's"
+        " package there: `make venv`, or `pip install .` in a clone of the workflow."
     ) from None
 
 from wiseft.base.alphas import ALPHA_REGEX
