@@ -181,7 +181,7 @@ def order_warnings(ends: Ends, predictions: Path) -> list[str]:
         elif clopper_pearson(right, n)[0] <= chance:
             warnings.append(
                 f"warning: the head of {_MODEL[end]} is right on {right:,} of {n:,} held-out "
-                f"images, no more than by chance; if its classes are in another order than those of "
-                f"{ends.where[0]}, give --classes NAMES"
+                f"images, no more than by chance; if its classes are in another order than those "
+                f"of {ends.where[0]}, give --classes NAMES"
             )
     return warnings
