@@ -5,9 +5,11 @@ names that they have there: tiny models under the names ViT-B-32 and ViT-B-32-qu
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import open_clip
@@ -137,6 +139,9 @@ def outputs(words: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_run_as_printed(page, files, tmp_path, monkeypatch, capsys):
+    # As in an activated environment, whose `python` runs the page's evaluation.
+    there = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", f"{there}{os.pathsep}{os.environ['PATH']}")
     seen = 0
     for number, block in enumerate(blocks(page)):
         folder = shutil.copytree(files, tmp_path / str(number))
