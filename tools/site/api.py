@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def _packages(root: Path) -> list[str]:
         "contracts"
     ]
     layers = next(one["layers"] for one in contracts if one.get("containers") == ["wiseft"])
-    return [name.strip() for layer in layers for name in layer.split("|")]
+    return [name.strip() for layer in layers for name in re.split("[|:]", layer)]
 
 
 def _modules(package: Path, name: str) -> list[str]:
