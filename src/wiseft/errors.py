@@ -14,9 +14,8 @@ class WiseftError(Exception):
 def some(names: Sequence[str], most: int = 5) -> str:
     """Return the first names, each cut after 200 characters, with the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (
-        ", ".join(f"{name[:200]}..." if len(name) > 200 else name for name in names[:most]) + more
-    )
+    first = [name if len(name) <= 200 else f"{name[:200]}..." for name in names[:most]]
+    return ", ".join(first) + more
 
 
 class StaleArtifact(WiseftError):

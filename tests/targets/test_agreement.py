@@ -62,9 +62,9 @@ def test_what_figures_need_from_elsewhere_is_said_before_anything_runs(
         return "\n".join(targets_of(root, experiment).jobs.notes())
 
     needed = said("few-shot")
-    assert "lack numbers of" in needed and "few-shot-imagenet, few-shot-cifar10" in needed
+    assert "lack measured numbers of" in needed and "few-shot-imagenet, few-shot-cifar10" in needed
     assert "experiment=pretraining-compute" in said("imagenet")
-    assert "lack numbers of" not in said("coop")
+    assert "lack measured numbers of" not in said("coop")
 
     folder = copy_project(tmp_path / "project")
     compute = "pretraining-compute"

@@ -350,15 +350,18 @@ def image_digests(splits: Sequence[Split], kept: Mapping[str, Any]) -> dict[str,
 
 
 def earlier_passes(kept: Mapping[str, Any], how: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `how` says of earlier passes that had other software or another machine.
+    """Return what `how` says of earlier passes that had other software or another machine, each
+    way once.
 
     Args:
         kept: `how` of the pass before, of which columns are kept; empty for none.
         how: of this pass.
     """
     before = {key: kept[key] for key in ("versions", "commit", "machine") if key in kept}
-    other = [before] if any(how[key] != before[key] for key in before) else []
-    passes = [*kept.get("earlier", ()), *other]
+    passes: list[dict[str, Any]] = []
+    for way in (*kept.get("earlier", ()), before):
+        if way not in passes and any(how[key] != way[key] for key in way):
+            passes.append(way)
     return {"earlier": passes} if passes else {}
 
 

@@ -8,12 +8,18 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from wiseft.base.alphas import FIXED_ALPHA
 from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits, panel_grid, tick_counts
 from wiseft.figures.labels import FEW, accuracy_label
 from wiseft.figures.legend import FIXED, TUNED, identity, place_legend, star, together, words
 from wiseft.figures.marks import draw_curve, draw_star, draw_tag, legend_line
-from wiseft.figures.select import curve, grid_rows, methods_of, paired_curve, reference_of
+from wiseft.figures.select import (
+    FIXED_ALPHA,
+    curve,
+    grid_rows,
+    methods_of,
+    paired_curve,
+    reference_of,
+)
 from wiseft.figures.style import GREY, Style
 from wiseft.tabulate.models import mean_over_runs
 from wiseft.tabulate.schema import MEASURED
@@ -56,7 +62,7 @@ def draw_under_shift(
         draw_tag(ax, f"α = {tag:g}", tuple(by_alpha.loc[tag]), look, "left")
     line = {} if joined else {"linestyle": "none"}
     handles: list[Any] = [star(), legend_line("between the two checkpoints", look, **line)]
-    fixed = [together(FIXED, [look])] if float(FIXED_ALPHA) in alphas else []
+    fixed = [together(FIXED, [look])] if FIXED_ALPHA in alphas else []
     handles += [*fixed, together(TUNED, [look])]
     handles += [identity()] * crossed + [words(f"all numbers {MEASURED}")]
     place_legend(figure, handles, 3 if columns > 1 else 2)

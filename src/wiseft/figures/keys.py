@@ -76,7 +76,7 @@ class Keys:
         self._entries[legend.LINES, "y = x"] = legend.identity()
 
     def add_beyond(self) -> None:
-        """Add the dotted part of a line, and the legend.star of a distance to it."""
+        """Add the dotted part of a line, and the star of a distance to it."""
         text = "* line continued beyond its models"
         self._entries[legend.LINES, text] = Line2D([], [], **BEYOND, label=text)
 

@@ -45,22 +45,23 @@ def preprocessing_in(files: Mapping[str, Path], model: str = "clip") -> dict[str
     return preprocessing(read_object(plain, "configuration"), model) if plain else {}
 
 
-def compare_processors(*folders: tuple[Path, Mapping[str, Any]]) -> None:
+def compare_processors(
+    first: tuple[Path, Mapping[str, Any]], second: tuple[Path, Mapping[str, Any]]
+) -> None:
     """Refuse two folders whose processors prepare other pixels, where both are of a kind we model.
 
     Args:
-        folders: with their configurations, which say it themselves of timm and open_clip.
+        first, second: folder and configuration; that of timm and open_clip says it itself.
 
     Raises:
         WiseftError: naming the keys, with both values.
     """
-    (first, _), (second, _) = folders
     try:
         one, other = (
             described(config, needed_files(folder), str(folder))[1]
             if config.keys() & {"preprocess_cfg", "pretrained_cfg"}
             else preprocessing_in(needed_files(folder))
-            for folder, config in folders
+            for folder, config in (first, second)
         )
     except WiseftError:  # of sound, of text, or of images in a way that only its library knows
         return
@@ -68,8 +69,8 @@ def compare_processors(*folders: tuple[Path, Mapping[str, Any]]) -> None:
         keys = sorted(key for key in one.keys() | other if one.get(key) != other.get(key))
         found = [f"{key} is {one.get(key)} and {other.get(key)}" for key in keys]
         raise WiseftError(
-            f"{first} and {second} prepare images differently: {some(found)}. Their mean can take "
-            "one way only; if the models were trained alike, make the two files equal"
+            f"{first[0]} and {second[0]} prepare images differently: {some(found)}. Their mean can "
+            "take one way only; if the models were trained alike, make the two files equal"
         )
 
 

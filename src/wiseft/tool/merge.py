@@ -120,7 +120,7 @@ def open_both(
     _check_keys(first, second, weights)
     compare_configs(first, second)
     if first.path.is_dir() and second.path.is_dir():
-        compare_processors(*((each.path, each.config) for each in (first, second)))
+        compare_processors((first.path, first.config), (second.path, second.config))
         compare_tokenizers(first.path, second.path)
     for each in (first, second):
         check_described(each)

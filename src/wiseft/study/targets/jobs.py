@@ -126,9 +126,11 @@ class Jobs:
 
     def missing_tables(self) -> list[str]:
         """Return a sentence about the numbers of other experiments that figures lack, if any."""
-        names, shown = self._files.missing_tables(), self._runs.experiment.experiment
-        told = f"Figures of {shown} lack numbers of {', '.join(names)}. First run each, e.g. "
-        return [f"{told}snakemake --cores all --config experiment={names[0]}"] if names else []
+        if not (names := self._files.missing_tables()):
+            return []
+        shown = f"Figures of {self._runs.experiment.experiment} lack measured numbers"
+        run = f"snakemake --cores all --config experiment={names[0]}"
+        return [f"{shown} of {', '.join(names)}. First run each, e.g. {run}"]
 
     def by_rule(self) -> dict[str, int]:
         """Return the jobs of each rule where nothing is there yet; `all` is left out."""
