@@ -86,7 +86,7 @@ def message(project: Path, experiment: str = "mini") -> str:
             MINI,
             "figures.robustness.draw",
             "pie",
-            "but must be one of 'alphas', 'bars', 'diversity'",
+            "but must be one of 'bars', 'diversity', 'frontier'",
         ),
         (MINI, "figures.robustness.options", {"average": "al"}, "options.average is al, but must"),
         (MINI, "experiment", "maxi", "key `experiment` is maxi, but must be mini"),

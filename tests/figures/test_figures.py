@@ -236,7 +236,7 @@ def test_a_users_own_matplotlib_settings_change_nothing(
         ("robustness", {"average": "natural", "methods": ["sgd"]}, ["figure f", "sgd"]),
         ("landscape", {"datasets": ["svhn"]}, ["figure f", "dataset", "svhn"]),
         ("landscape", {"datasets": ["mnist"], "groups": {"a": ["fonts"]}}, ["figure f", "fonts"]),
-        ("pie", {}, ["figure f", "pie", "choose one of alphas, bars, diversity"]),
+        ("pie", {}, ["figure f", "pie", "choose one of bars, diversity, frontier"]),
         ("scatter", {}, ["figure f", "panels"]),
     ],
 )
