@@ -140,12 +140,13 @@ import sys
 from wiseft.base import plugins
 from wiseft.study import DRAWINGS, OBJECTIVES
 from wiseft.study.config import FinetuneSettings
+from wiseft.study.config.drawings import drawing_options, drawing_text
 for name in plugins.names(OBJECTIVES):
     plugins.load(OBJECTIVES, name).Options()
 for name in plugins.names(plugins.RECIPES):
     plugins.load(plugins.RECIPES, name).Options(kind=name) if "soup" in name else None
 for name in plugins.names(DRAWINGS):
-    plugins.drawing_options(DRAWINGS, name), plugins.drawing_text(DRAWINGS, name)
+    drawing_options(name), drawing_text(name)
 print(*[m for m in ("torch", "numpy", "pandas", "matplotlib") if m in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -227,9 +227,10 @@ def of_captions() -> Iterator[Problem]:
     """Yield the problems of the captions that drawings have."""
     from wiseft.base import plugins
     from wiseft.study import DRAWINGS
+    from wiseft.study.config.drawings import drawing_text
 
     for name in plugins.names(DRAWINGS):
-        for block in plugins.drawing_text(DRAWINGS, name).split("\n\n"):
+        for block in drawing_text(name).split("\n\n"):
             yield from of_text(f"drawing {name}", plain(" ".join(block.split())))
 
 

@@ -21,7 +21,7 @@ from wiseft.evaluate import chunks
 from wiseft.evaluate.request import Request
 from wiseft.evaluate.results import LOGITS as NAME
 from wiseft.evaluate.suite import evaluate_suite
-from wiseft.images.cache import write_cache
+from wiseft.images.cache_writer import write_cache
 from wiseft.images.index_folder import index_folder
 from wiseft.images.seen import Seen
 from wiseft.tabulate.inputs import read_inputs

@@ -10,13 +10,14 @@ from jinja2 import Environment, StrictUndefined
 from wiseft.base import plugins
 from wiseft.study import DRAWINGS
 from wiseft.study.config import Catalogue
+from wiseft.study.config.drawings import drawing_text
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 
 
 def _render(path: Path, draw: str, caption: str = "") -> str:
     snakemake = SimpleNamespace(
-        params=SimpleNamespace(about=plugins.drawing_text(DRAWINGS, draw), caption=caption),
+        params=SimpleNamespace(about=drawing_text(draw), caption=caption),
         wildcards=SimpleNamespace(figure="figure-x"),
         config={"experiment": "digits"},
     )

@@ -10,8 +10,8 @@ from torch.nn import functional
 from wiseft.base.io import read_json
 from wiseft.base.messages import shown
 from wiseft.errors import WiseftError
-from wiseft.images.split import draw_subset
 from wiseft.images.store import open_split
+from wiseft.images.subsets import draw_subset
 from wiseft.models.classifier import build_classifier, classifier_tensors
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.config.machine import HowSettings

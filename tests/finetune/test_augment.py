@@ -6,7 +6,7 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as reference
 
 from wiseft.errors import WiseftError
-from wiseft.images.cache import write_cache
+from wiseft.images.cache_writer import write_cache
 from wiseft.images.decode import whole_image
 from wiseft.images.index import read_index
 from wiseft.images.index_folder import index_folder

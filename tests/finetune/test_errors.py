@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from wiseft.base.stages import VERSION
+from wiseft.base.training_progress import JsonLines
 from wiseft.cli import main
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.study.config.machine import HowSettings
 from wiseft.study.finetune.finetune import Outputs, finetune, train_from_scratch
-from wiseft.study.finetune.record import JsonLines
 from wiseft.study.finetune.trainer import Execution
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.tensor_file import read_tensors, tensor_writer

@@ -13,7 +13,7 @@ import torch
 from wiseft.base.io import read_json
 from wiseft.base.locks import alone
 from wiseft.base.messages import shown
-from wiseft.base.progress import Progress
+from wiseft.base.training_progress import Progress
 from wiseft.cli import main
 from wiseft.images.split import PreparedSplit
 from wiseft.study.config import FinetuneSettings

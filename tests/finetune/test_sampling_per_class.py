@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wiseft.errors import WiseftError
-from wiseft.images.split import draw_subset
+from wiseft.images.subsets import draw_subset
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.finetune.schedule import (
     draw_half,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wiseft.errors import WiseftError
-from wiseft.images.split import draw_subset
+from wiseft.images.subsets import draw_subset
 from wiseft.study.finetune.schedule import (
     check_classes,
     epoch_order,

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from wiseft.base.messages import shown
-from wiseft.images.split import draw_subset
 from wiseft.images.store import open_manifest, open_split
+from wiseft.images.subsets import draw_subset
 from wiseft.models.classifier import ImageClassifier, build_classifier, classifier_tensors
 from wiseft.study.config.machine import HowSettings
 from wiseft.study.finetune import finetune as stage

@@ -17,8 +17,8 @@ from tools.rehearsal.world import SHOTS, TRAIN_SAMPLES, build
 from wiseft.base.io import sha256_file
 from wiseft.cli import main
 from wiseft.images.manifest import open_manifest
-from wiseft.images.split import draw_indices
 from wiseft.images.store import Split, open_split
+from wiseft.images.subsets import draw_indices
 from wiseft.models import towers
 from wiseft.study.config import Catalogue, paths
 from wiseft.study.finetune.schedule import draw_half

@@ -6,9 +6,10 @@ import sys
 import pytest
 import tqdm.std
 
-from wiseft.base import progress
+from wiseft.base import progress, training_progress
 from wiseft.base.messages import quiet, shown
-from wiseft.base.progress import Meter, Progress, duration
+from wiseft.base.progress import Meter
+from wiseft.base.training_progress import Progress, duration
 
 
 class Terminal(io.StringIO):
@@ -20,7 +21,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch):
     """A clock that stands still unless it is moved."""
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(training_progress.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -106,7 +107,7 @@ def test_a_program_that_asks_for_messages_gets_them(caplog):
     with caplog.at_level(logging.INFO):
         Progress(1)(1, 0.5, 1e-3, 8)
     (record,) = caplog.records
-    assert (record.name, record.levelno) == ("wiseft.base.progress", logging.INFO)
+    assert (record.name, record.levelno) == ("wiseft.base.training_progress", logging.INFO)
     assert record.getMessage().startswith("step 1/1")
 
 

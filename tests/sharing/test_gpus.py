@@ -194,18 +194,22 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_command_chooses_before_torch_asks_for_devices(monkeypatch):
-    """CUDA reads the variable once, when it is first asked."""
+    """CUDA reads the variable once, when it is first asked. A program that calls the library has
+    devices of its own."""
     import torch
 
-    from wiseft.models import runtime
+    from wiseft.cli.options import start_job
+    from wiseft.models.runtime import start_torch
 
     calls: list[str] = []
     monkeypatch.setattr(torch.version, "cuda", "12.0")
-    monkeypatch.setattr(runtime, "choose", lambda count: calls.append(f"choose {count}"))
+    monkeypatch.setattr(gpus, "choose", lambda count: calls.append(f"choose {count}"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(calls.append("asked")))
-    assert runtime.start_torch(1, "auto").type == "cpu"
-    assert runtime.start_torch(1, "cpu").type == "cpu"
+    assert start_job(1, "auto").type == "cpu"
+    assert start_job(1, "cpu").type == "cpu"
     assert calls == ["choose 1", "asked"]
+    assert start_torch(1, "auto").type == "cpu"
+    assert calls == ["choose 1", "asked", "asked"]
 
 
 def test_importing_the_stages_does_not_ask_cuda():

@@ -26,7 +26,7 @@ from wiseft.tabulate.intervals import clopper_pearson
 from wiseft.tool.hub import write_card
 from wiseft.tool.own_points import measure_one
 from wiseft.tool.record import Result
-from wiseft.tool.show import summary
+from wiseft.tool.summary import summary
 
 
 def rights(z: Path, f: Path, name: str, alpha: float) -> np.ndarray:

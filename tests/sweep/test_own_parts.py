@@ -18,7 +18,7 @@ from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.tabulate.few_evaluations import Score
 from wiseft.tool.own_plan import Plan, point_of, shown, split_point
-from wiseft.tool.show import summary
+from wiseft.tool.summary import summary
 
 N = 200
 BEST = {"val": (0.2, 0.8), "test": (0.3, 0.7), "other": (0.1, 0.9), "flat": (0.5, 0.5)}

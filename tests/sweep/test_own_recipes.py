@@ -23,7 +23,7 @@ from wiseft.tabulate.few_evaluations import Score
 from wiseft.thetas.theta import load_theta, save_theta
 from wiseft.tool.api import merge_files
 from wiseft.tool.own_plan import Plan, points_made, shown
-from wiseft.tool.show import summary
+from wiseft.tool.summary import summary
 
 N = 100
 GRID = {"alphas": [0.25]}

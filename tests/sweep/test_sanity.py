@@ -24,8 +24,8 @@ from wiseft.images.index_folder import index_folder
 from wiseft.tool.hub import write_card
 from wiseft.tool.record import ImageSet, Result
 from wiseft.tool.sanity import doubts
-from wiseft.tool.show import summary
 from wiseft.tool.side_by_side import page_of
+from wiseft.tool.summary import summary
 
 
 @pytest.fixture

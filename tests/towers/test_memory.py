@@ -15,6 +15,7 @@ from wiseft.models.classifier import ImageClassifier
 from wiseft.models.footprint import evaluation_bytes, images_that_fit, spared, training_bytes
 from wiseft.models.towers.memory import footprint
 from wiseft.study.finetune.state import Precision
+from wiseft.study.plan.without_bytes import built
 
 NORMALISED = {"mean": [0.5] * 3, "std": [0.5] * 3}
 EFFICIENTNET = {
@@ -83,7 +84,7 @@ def test_an_architecture_counts_as_its_module_does() -> None:
     model = ImageClassifier(towers.build_image(architecture, seed=0), head, NORMALISED).eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     counted = footprint(model, size)
-    assert counted == replace(footprint(architecture, size), weights=counted.weights)
+    assert counted == replace(footprint(built(architecture), size), weights=counted.weights)
     assert not model.training and not model.image.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -91,14 +92,15 @@ def test_an_architecture_counts_as_its_module_does() -> None:
 
 def test_kernels_are_named_and_differ_as_they_do() -> None:
     architecture, size, _ = CASES["ViT-B-32"]
-    cuda, cpu = (footprint(architecture, size, device_type=kind) for kind in ("cuda", "cpu"))
-    half = footprint(architecture, size, "bf16")
+    model = built(architecture)
+    cuda, cpu = (footprint(model, size, device_type=kind) for kind in ("cuda", "cpu"))
+    half = footprint(model, size, "bf16")
     assert cuda.attention == "memory-efficient"
     assert cpu.attention == "flash on a CPU, a fused module with the matrix of tokens x tokens"
     assert half.attention == "flash"
     assert half.cast == 2 * half.parameters and 0.5 < half.saved / cuda.saved < 0.6
-    assert footprint(CASES["EfficientNet-Lite0"][0], 96).attention is None
-    both = footprint(architecture, size, tokens=77)
+    assert footprint(built(EFFICIENTNET), 96).attention is None
+    both = footprint(built(architecture, tokens=77), size, tokens=77)
     assert both.parameters > cuda.parameters and both.saved > 1.5 * cuda.saved
 
 
@@ -128,7 +130,8 @@ def test_counting_replaces_no_function_of_torch() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_largest_batch_that_fits_and_no_larger_one(training: bool) -> None:
-    counted = footprint(*CASES["RN50"][:2])
+    architecture, size, _ = CASES["RN50"]
+    counted = footprint(built(architecture), size)
     needed = training_bytes if training else evaluation_bytes
     for available in (10**9, 10**10, 8 * 10**10):
         fits = images_that_fit(counted, available, training=training)

@@ -54,16 +54,15 @@ def combine(
         output: The theta file to write.
         inputs: NAME=FILE: a further input of the recipe. Repeatable.
     """
-    from wiseft.cli.options import parse_recipe
+    from wiseft.cli.options import parse_recipe, start_job
     from wiseft.combine.files import combine_files
-    from wiseft.models.runtime import start_torch
 
     files: dict[str, list[Path]] = {"thetas": thetas}
     for given in inputs or []:
         name, _, file = given.partition("=")
         files.setdefault(name, []).append(Path(file))
     chosen = parse_recipe(recipe, files)
-    where = start_torch(threads, device)
+    where = start_job(threads, device)
     made = combine_files(chosen, output, where)
     kind = chosen.options.kind
     typer.echo(
@@ -94,8 +93,8 @@ def fisher(
             sample's own label).
         seed: Seed for drawing samples and labels.
     """
+    from wiseft.cli.options import start_job
     from wiseft.combine.fisher_information import fisher_file
-    from wiseft.models.runtime import start_torch
 
     fisher_file(
         theta,
@@ -105,5 +104,5 @@ def fisher(
         samples=samples,
         labels=labels,
         seed=seed,
-        device=start_torch(threads, device),
+        device=start_job(threads, device),
     )

@@ -156,7 +156,7 @@ def cache(
         manifest: Manifest of a dataset of image files.
         transform: The model's transform: a size such as 224, or e.g. 289-squash-bilinear-of346.
     """
-    from wiseft.images.cache import write_cache
+    from wiseft.images.cache_writer import write_cache
     from wiseft.images.manifest import open_manifest
     from wiseft.thetas.preprocessing import parse_transform
 

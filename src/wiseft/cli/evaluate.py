@@ -68,13 +68,13 @@ def evaluate(
     """
     from wiseft.base.alphas import parse_alphas
     from wiseft.base.loading import parse_settings
+    from wiseft.cli.options import start_job
     from wiseft.evaluate.request import Request
     from wiseft.evaluate.suite import evaluate_suite
     from wiseft.evaluate.views import SuiteEvaluation
     from wiseft.models.precision import settled
-    from wiseft.models.runtime import start_torch
 
-    on = start_torch(threads, device)
+    on = start_job(threads, device)
     request = Request(
         theta_0=theta_0,
         theta_1=theta_1,

@@ -126,7 +126,7 @@ def search(
         trials: CSV file to write: every trial with its held-out accuracy.
     """
     from wiseft.base.loading import parse_settings
-    from wiseft.models.runtime import start_torch
+    from wiseft.cli.options import start_job
     from wiseft.study.config import FinetuneSettings
     from wiseft.study.finetune.finetune import Outputs
     from wiseft.study.finetune.search import run_search
@@ -134,7 +134,7 @@ def search(
 
     chosen = parse_settings(FinetuneSettings, settings)
     outputs = Outputs(theta_1, curve, state, features=features)
-    where = start_torch(threads, device)
+    where = start_job(threads, device)
     try:
         run_search(theta_0, dataset, chosen, seed, outputs, trials, device=where)
     except Interrupted as end:
@@ -147,7 +147,7 @@ def _carry_out(
 ) -> None:
     """Run a training in this process, in the team that torchrun started, or in a new team."""
     from wiseft.base.loading import parse_settings
-    from wiseft.models.runtime import start_torch
+    from wiseft.cli.options import start_job
     from wiseft.study.config.machine import HowSettings
     from wiseft.study.finetune.parallel import launch, team, under_torchrun
     from wiseft.study.finetune.state import Interrupted
@@ -158,7 +158,7 @@ def _carry_out(
     chosen = chosen.model_copy(update={"gpus": count})
     # Processes of a team share what the one that started them has taken.
     gpus = 0 if under_torchrun() else count
-    where = start_torch(threads, device, chosen.deterministic, gpus)
+    where = start_job(threads, device, chosen.deterministic, gpus)
     if count > 1 and not under_torchrun():
         code = launch(_arguments(context), count, threads)
         if code:

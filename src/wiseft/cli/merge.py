@@ -46,10 +46,10 @@ def merge(
         more: A further fine-tuned model for --recipe. Repeatable.
     """
     from wiseft.base.alphas import FIXED_ALPHA
-    from wiseft.models.runtime import start_torch
+    from wiseft.cli.options import start_job
     from wiseft.tool.api import merge_files
 
-    where = "cpu" if device == "cpu" else start_torch(1, device, mps=True)
+    where = "cpu" if device == "cpu" else start_job(1, device, mps=True)
     how = parsed(dict[str, Any], recipe, "--recipe")
     at = alpha or (FIXED_ALPHA if how is None else "1.000")
     merge_files(a, b, at, output, where, weights, as_adapter, recipe=how, more=more or ())

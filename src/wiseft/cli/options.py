@@ -11,9 +11,34 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
 if TYPE_CHECKING:
+    import torch
+
     from wiseft.combine.recipe_settings import Recipe
 
 M = TypeVar("M")
+
+
+def take_gpus(device: str, count: int = 1) -> None:
+    """Take free GPUs for this command (see `wiseft.models.gpus.choose`), if it may use any.
+
+    To be called before anything asks CUDA for its devices. 0 where somebody chose them for it.
+    """
+    import torch
+
+    from wiseft.models.gpus import choose
+
+    if device in ("auto", "cuda") and torch.version.cuda:
+        choose(count)
+
+
+def start_job(
+    threads: int, device: str, deterministic: bool = False, gpus: int = 1, mps: bool = False
+) -> torch.device:
+    """Take GPUs and start torch, as `wiseft.models.runtime.start_torch` does."""
+    from wiseft.models.runtime import start_torch
+
+    take_gpus(device, gpus)
+    return start_torch(threads, device, deterministic, mps)
 
 
 class Documented(TyperCommand):

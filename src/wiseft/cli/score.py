@@ -74,9 +74,8 @@ def score(
         as_json: Print only JSON.
     """
     from wiseft.base.provenance import cores
-    from wiseft.cli.options import parse_templates
+    from wiseft.cli.options import parse_templates, start_job
     from wiseft.evaluate.score import score_folders, write_predictions
-    from wiseft.models.runtime import start_torch
     from wiseft.thetas.preprocessing import Preprocessing
 
     if not data and len(models) != 2:
@@ -94,7 +93,7 @@ def score(
         weights=weights,
         class_names=parsed(dict[str, str], class_names, "--class-names"),
         batch_size=batch_size,
-        device=str(start_torch(threads or cores(), device, mps=True)),
+        device=str(start_job(threads or cores(), device, mps=True)),
         skip_broken=skip_broken,
         image_column=image_column or (),
         label_column=label_column or (),

@@ -105,12 +105,13 @@ def sweep(
             best such model is OUT/parts. Only with --evaluate. Repeatable.
     """
     options = dict(locals())
-    from wiseft.cli.options import parse_templates
+    from wiseft.cli.options import parse_templates, take_gpus
     from wiseft.thetas.preprocessing import Preprocessing
-    from wiseft.tool.show import summary
+    from wiseft.tool.summary import summary
     from wiseft.tool.sweep import ALPHAS
     from wiseft.tool.sweep import sweep as run_sweep
 
+    take_gpus(device)
     if evaluate or held_out or metric or budget or part or jobs > 1:
         typer.echo(summary(_with_own(**options)))
         return
@@ -206,8 +207,10 @@ def sweep_point(
         device: Device for {device}.
         threads: CPU threads of the merge.
     """
+    from wiseft.cli.options import take_gpus
     from wiseft.tool.own_points import measure_one
 
+    take_gpus(device)
     options = {"weights": weights, "device": device, "threads": threads}
     measure_one(zero_shot, fine_tuned, evaluate, output, alpha, **options)
 

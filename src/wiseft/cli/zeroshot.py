@@ -43,12 +43,11 @@ def zeroshot(
         calibrate: Split of --dataset on which the temperature of the logits is fitted. The head is
             divided by the temperature, as the paper does for ALIGN.
     """
-    from wiseft.cli.options import parse_templates
+    from wiseft.cli.options import parse_templates, start_job
     from wiseft.models.precision import settled
-    from wiseft.models.runtime import start_torch
     from wiseft.zeroshot.theta_0 import make_theta_0
 
-    on = start_torch(threads, device)
+    on = start_job(threads, device)
     make_theta_0(
         weights,
         dataset,

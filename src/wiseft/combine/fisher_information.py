@@ -16,8 +16,8 @@ from torch import Tensor
 from wiseft.combine.ensembles import uniforms
 from wiseft.combine.linear_combination import check_finite
 from wiseft.errors import WiseftError
-from wiseft.images.split import draw_subset
 from wiseft.images.store import Split, batches, open_manifest, open_split
+from wiseft.images.subsets import draw_subset
 from wiseft.models.classifier import ImageClassifier, build_classifier
 from wiseft.models.runtime import check_writable
 from wiseft.thetas.tensor_file import StoredTensors, open_tensors, tensor_writer

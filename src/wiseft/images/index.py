@@ -27,25 +27,6 @@ GROUP_PREFIX = "group_"
 OTHER_LABELS = "other_labels"
 
 
-def check_counts(
-    dataset: str, counts: Mapping[str, int], expected: Mapping[str, int] | None
-) -> None:
-    """Raise WiseftError unless the splits and their sizes are exactly the expected ones (None:
-    anything goes)."""
-    if expected is None:
-        return
-    for name in sorted({*counts, *expected}):
-        if name not in counts:
-            raise WiseftError(f"{dataset}: split '{name}' is missing.")
-        if name not in expected:
-            raise WiseftError(f"{dataset}: split '{name}' is not in the dataset's entry.")
-        if counts[name] != expected[name]:
-            raise WiseftError(
-                f"{dataset}, split {name}: expected exactly {expected[name]} images, found "
-                f"{counts[name]}. The source is incomplete or of another version; fetch it again."
-            )
-
-
 def checked_columns(where: str, split: PreparedSplit | FolderSplit, classes: int) -> dict[str, Any]:
     """Return the columns of a split's index, after a check of all that belongs to its samples.
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from wiseft.base.archives.members import LARGEST, members
 from wiseft.base.io import atomic_folder, read_json, sha256_file, write_json
+from wiseft.base.tar import LARGEST, tar_members
 from wiseft.errors import WiseftError
 from wiseft.images.scan import is_image
 from wiseft.images.tables import batches_of
@@ -129,7 +129,8 @@ def samples(shard: Path, pixels: bool = True) -> Iterator[Sample]:
             sample occurs twice, or has not one image.
     """
     seen: set[str] = set()
-    named = ((match, each) for each in members(shard) if (match := _SAMPLE.fullmatch(each.name)))
+    within = tar_members(shard)
+    named = ((match, each) for each in within if (match := _SAMPLE.fullmatch(each.name)))
     for key, group in groupby(named, lambda pair: pair[0][1]):
         if key in seen:
             raise WiseftError(f"{shard}: sample {key} occurs twice. Remove one.")

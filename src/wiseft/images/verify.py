@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from wiseft.errors import WiseftError
-from wiseft.images.cache import verify_cache
+from wiseft.images.cache import check_cached, read_record
 from wiseft.images.decode import undecodable
 from wiseft.images.index import read_index
 from wiseft.images.manifest import Manifest, open_manifest
@@ -71,3 +71,16 @@ def _problems(manifest: Manifest, split: str, deep: bool, threads: int) -> Itera
         for name in index["path"][changed]:
             known = f"(noted in {seen.path}; remove that to take the files as they are)"
             yield f"{manifest.root / name} has other bytes than when it was last read {known}"
+
+
+def verify_cache(manifest: Manifest, folder: Path) -> None:
+    """Check a cache against its hashes and, of splits of the manifest, against the images'.
+
+    Raises:
+        DamagedFile: it is not what was written, or images have changed since.
+    """
+    for split, stored in read_record(folder).items():
+        seen = None
+        if split in manifest.splits:
+            seen = Seen(manifest, split, read_index(manifest, split)["path"].tolist())
+        check_cached(folder, split, stored, seen)

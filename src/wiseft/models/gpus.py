@@ -1,6 +1,7 @@
 """Which GPUs a job gets: locks between the jobs of a machine, so that no two share one.
 
-A workflow engine counts GPUs and does not say which; so every job takes free ones by itself.
+A workflow engine counts GPUs and does not say which; so every command takes free ones by itself.
+The library does not: a program that calls it has its own devices.
 Locks are files that the operating system lets go of when the process ends, however it ends.
 Inside a job of a cluster the GPUs are those of the allocation, and so are the locks.
 """

@@ -13,13 +13,12 @@ import torch
 
 from wiseft.base.io import check_writable as check_writable
 from wiseft.errors import WiseftError
-from wiseft.models.gpus import choose
 
 log = logging.getLogger(__name__)
 
 
 def start_torch(
-    threads: int, device: str, deterministic: bool = False, gpus: int = 1, mps: bool = False
+    threads: int, device: str, deterministic: bool = False, mps: bool = False
 ) -> torch.device:
     """Set the number of threads, ask for deterministic algorithms on a CPU, return the device.
 
@@ -27,8 +26,6 @@ def start_torch(
         threads: of one operation; results are bitwise reproducible for one number of threads.
         device: `cpu`, `cuda`, or `auto` for a GPU if there is one.
         deterministic: ask for deterministic algorithms on a GPU as well.
-        gpus: that this process gets for itself, of those that are free (`wiseft.models.gpus`); 0:
-            it takes those that it sees, which somebody chose for it.
         mps: whether the command takes the GPU of a Mac too, on which nothing was ever tested.
 
     Raises:
@@ -43,8 +40,6 @@ def start_torch(
         if not torch.backends.mps.is_available():
             raise WiseftError("device is mps, but torch finds no GPU of a Mac; use cpu or auto")
         log.info("device mps is untested: compare with --device cpu before you rely on it")
-    elif device != "cpu" and torch.version.cuda:
-        choose(gpus)  # before torch asks CUDA for its devices
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():

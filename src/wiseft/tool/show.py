@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from wiseft.base.io import write_json, write_text
-from wiseft.base.templates import aligned, filled
+from wiseft.base.templates import filled
 from wiseft.figures.curves import draw_by_alpha, draw_under_shift
 from wiseft.figures.page import PageSettings, build_page
 from wiseft.figures.page.content import part, percent_interval
@@ -20,7 +20,6 @@ from wiseft.figures.saving import save_figure
 from wiseft.figures.style import paper_style
 from wiseft.tabulate import schema
 from wiseft.tabulate.inputs import upgrades
-from wiseft.tool.loading_lines import loading_example
 from wiseft.tool.record import (
     FIXED,
     GIVEN,
@@ -33,7 +32,6 @@ from wiseft.tool.record import (
     TEST,
     ImageSet,
     Recommended,
-    Result,
     Sweep,
 )
 
@@ -59,11 +57,11 @@ def write_files(
     write_json(folder / f"{TABLE}.json", rows)
     gains = comparisons[comparisons["seed"] != schema.ALL]
     schema.write_csv(folder / GAINS, gains, schema.COMPARISONS)
-    shown = _shown(table)[1:] if _has_chart(table) else []
+    shown = shown_sets(table)[1:] if _has_chart(table) else []
     paths = [folder / f"{CURVE}.{kind}" for kind in KINDS]
     with paper_style() as style:
         if shown:
-            alpha, titles = record.recommended.alpha, _titles(record)
+            alpha, titles = record.recommended.alpha, titles_of(record)
             figure = draw_under_shift(table, style, shown, alpha, titles)
         else:
             label = None if is_shares(table) else " / ".join(table["metric"].unique())
@@ -106,7 +104,7 @@ def recommend(
     return Recommended(choice=choice, alpha=choices[choice], why=why, unsure=unsure)
 
 
-def _verdict(found: Recommended, alpha: str) -> str:
+def verdict(found: Recommended, alpha: str) -> str:
     """Return what is recommended and why, or why nothing is and what was written instead."""
     if not found.unsure:
         return f"recommended: {alpha} {found.alpha:g}. {found.why}"
@@ -144,40 +142,7 @@ def number(row: Any, shares: bool) -> str:
     return f"{row['value']:.4g}" + ends * pd.notna(row["ci_low"])
 
 
-def summary(result: Result) -> str:
-    """Return what is printed: accuracies, choices, the recommended alpha and the files."""
-    record, table = result.record, result.table
-    sets = _shown(table)
-    shares = is_shares(table)
-    grid, by_image = (table[table["selection"] == name] for name in ("grid", "dawin"))
-    places = [(REFERENCE, HELD_OUT), *((name, TEST) for name in sets)]
-    cells: dict[str, list[str]] = {}
-    titles = _titles(record)
-    for name, split in places:
-        parts = (of[(of["dataset"] == name) & (of["split"] == split)] for of in (grid, by_image))
-        part = pd.concat([each.sort_values("alpha") for each in parts])
-        head = f"{titles.get(name, name)}, {split}" if name == REFERENCE else titles.get(name, name)
-        cells[head] = [number(row, shares) for row in part.to_dict("records")]
-    marks: dict[float, list[str]] = {}
-    for choice, alpha in record.choices.items():
-        marks.setdefault(alpha, []).append(choice)
-    notes = [", ".join(marks.get(alpha, [])) for alpha in record.alphas]
-    alphas = [f"{alpha:g}" for alpha in record.alphas]
-    if len(by_image):
-        alphas.append("by image")
-        cells[f"{REFERENCE}, {HELD_OUT}"].append("")
-        notes.append("dawin (transductive, several models)")
-    columns = {"alpha": alphas, **cells, "chosen by": notes}
-    lines = [aligned(zip(*([head, *below] for head, below in columns.items()), strict=True))]
-    for name, alpha in record.unlabelled.items():
-        lines.append(f"most certain on {name}, without labels: alpha {alpha:g}")
-    lines += ["", _verdict(record.recommended, "alpha")]
-    lines += _gains(schema.read(result.folder / GAINS, schema.COMPARISONS, "gains"), titles, shares)
-    lines += ["", f"page:  {result.page}", f"model: {result.model_path}; to load it:", ""]
-    return "\n".join([*lines, *(f"    {x}" for x in loading_example(result).splitlines())])
-
-
-def _shown(table: pd.DataFrame) -> list[str]:
+def shown_sets(table: pd.DataFrame) -> list[str]:
     """Return the reference, the average of the shifts if there is one, and the shifts."""
     return _ordered(table["dataset"].unique().tolist())
 
@@ -187,13 +152,14 @@ def _ordered(names: list[str]) -> list[str]:
     return [*first, *(name for name in names if name not in first)]
 
 
-def _titles(record: Sweep) -> dict[str, str]:
+def titles_of(record: Sweep) -> dict[str, str]:
+    """Return what readers call each set."""
     labelled = sum(each.role == "shift" and each.labelled for each in record.sets)
     kept = {each.name: f"{each.name}, retained" for each in record.sets if each.role == "kept"}
     return {_MAIN: f"{labelled} shifts"} | kept
 
 
-def _gains(rows: pd.DataFrame, titles: dict[str, str], shares: bool) -> list[str]:
+def gain_lines(rows: pd.DataFrame, titles: dict[str, str], shares: bool) -> list[str]:
     """Return a line for each end: what the alpha gains over it, of shares in percentage points."""
     lines = []
     for end, name in (("1.000", "fine-tuned"), ("0.000", "zero-shot")):
@@ -258,20 +224,20 @@ def _page(
     title = f"{Path(record.fine_tuned.path).name}, from zero-shot to fine-tuned"
     table, gains = tables
     found = record.recommended
-    verdict = _without_folders(_verdict(found, "α ="), record)
-    verdict = verdict[0].upper() + verdict[1:]
+    answer = _without_folders(verdict(found, "α ="), record)
+    answer = answer[0].upper() + answer[1:]
     if not shown:
-        return _plain_page(title, verdict, record, tables, flips, links)
+        return _plain_page(title, answer, record, tables, flips, links)
     settings = PageSettings(
         experiment="sweep",
         title=title,
-        about="" if found.unsure else verdict,
+        about="" if found.unsure else answer,
         details=_details(record),
-        says=verdict if found.unsure else "",
+        says=answer if found.unsure else "",
         reference=REFERENCE,
         datasets=[name for name in shown if not name.startswith(schema.AVERAGE_PREFIX)],
         averages=["shifts"] if _MAIN in shown else [],
-        titles=_titles(record),
+        titles=titles_of(record),
         samples="samples" if record.evaluate else "images",
         recommended=None if found.unsure else found.alpha,
     )
@@ -282,7 +248,7 @@ def _page(
 
 def _plain_page(
     title: str,
-    verdict: str,
+    answer: str,
     record: Sweep,
     tables: tuple[pd.DataFrame, pd.DataFrame],
     flips: str,
@@ -291,11 +257,11 @@ def _plain_page(
     """Return a page without a chart: only the reference has labels, or it cannot show a metric."""
     (table, gains), shares = tables, is_shares(tables[0])
     grid = table[(table["selection"] == "grid") & (table["split"] == TEST)]
-    names, titles = _shown(grid), {REFERENCE: "the reference"} | _titles(record)
+    names, titles = shown_sets(grid), {REFERENCE: "the reference"} | titles_of(record)
     metrics = grid.groupby("dataset")["metric"].first().str.capitalize()
     texts = [number(row, shares) for row in grid.to_dict("records")]
     wide = grid.assign(text=texts).pivot(index="alpha", columns="dataset", values="text")[names]
-    found, _, why = verdict.partition(". ")
+    found, _, why = answer.partition(". ")
     return filled(
         "tool/plain_page.html.j2",
         title=title,
@@ -308,7 +274,7 @@ def _plain_page(
         heads=[(metrics[name], titles.get(name, name)) for name in names],
         rows=wide.itertuples(name=None),
         alpha=f"{record.recommended.alpha:g}",
-        gains=_gains(gains, titles, shares),
+        gains=gain_lines(gains, titles, shares),
         flips=flips,
         files=[path.name for path in links],
     )

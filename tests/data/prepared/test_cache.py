@@ -10,7 +10,8 @@ from PIL import Image
 
 from wiseft.base.stages import VERSION
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.images.cache import cache_folder, write_cache
+from wiseft.images.cache import cache_folder
+from wiseft.images.cache_writer import write_cache
 from wiseft.images.index_folder import index_folder
 from wiseft.images.store import open_split
 from wiseft.images.verify import verify

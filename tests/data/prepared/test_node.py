@@ -14,7 +14,7 @@ from tests.evaluate.conftest import write_dataset
 
 from wiseft.errors import DamagedFile
 from wiseft.images import node
-from wiseft.images.cache import write_cache
+from wiseft.images.cache_writer import write_cache
 from wiseft.images.index_folder import index_folder
 from wiseft.images.store import open_split
 from wiseft.thetas.preprocessing import Transform

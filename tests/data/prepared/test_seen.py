@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from wiseft.cli import app
 from wiseft.errors import WiseftError
 from wiseft.images import seen as seen_module
-from wiseft.images.cache import cache_folder, open_cache, write_cache
+from wiseft.images.cache import cache_folder, open_cache
+from wiseft.images.cache_writer import write_cache
 from wiseft.images.decode import decode
 from wiseft.images.index import read_index
 from wiseft.images.index_folder import index_folder

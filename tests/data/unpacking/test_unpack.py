@@ -22,11 +22,11 @@ import pytest
 from tests.data.unpacking.archives import archive_of, assert_refused, content, special, tar_of
 
 from wiseft.base import io as disk
-from wiseft.base.archives.members import members
 from wiseft.base.messages import shown
 from wiseft.errors import WiseftError
 from wiseft.study.data.unpacking import plan
 from wiseft.study.data.unpacking import unpack as module
+from wiseft.study.data.unpacking.members import members
 from wiseft.study.data.unpacking.unpack import unpack
 
 FILES = {

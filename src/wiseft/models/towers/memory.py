@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -34,8 +33,6 @@ from wiseft.models.batch_size import available_bytes
 from wiseft.models.footprint import FLOAT, HALF, Footprint
 
 _BATCHES = 32, 64
-_CLASSES = 1000
-"""Of the head, where an architecture is given."""
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _ATEN = torch.ops.aten
 _ATTENTION = _ATEN._scaled_dot_product_flash_attention_for_cpu.default
@@ -46,7 +43,7 @@ _IN_PARTS = {_ATEN.linear.default, _ATEN.matmul.default}
 
 
 def footprint(
-    model: nn.Module | Mapping[str, Any],
+    module: nn.Module,
     image_size: int,
     precision: str = "fp32",
     *,
@@ -56,18 +53,17 @@ def footprint(
     """Count what an image takes in a model; nothing is computed and no image is needed.
 
     Args:
-        model: a module on uint8 images (n, 3, S, S), such as `ImageClassifier`, which is left as it
-            is; or an architecture, whose image tower is built without bytes.
+        module: on uint8 images (n, 3, S, S), such as `ImageClassifier`; it is left as it is. It may
+            be without bytes.
         image_size: edge of the images in pixels.
         precision: `fp32`, or `bf16` and `fp16` by autocast.
         device_type: `cuda` or `cpu`: whose attention and autocast are assumed. Nothing runs there.
-        tokens: of a prompt beside every image, where both towers are trained: a module is then
-            also given int64 (n, tokens), as `TwoTowers` is, and of an architecture both are built.
+        tokens: of a prompt beside every image, where both towers are trained: the module is then
+            also given int64 (n, tokens), as `TwoTowers` is.
 
     Raises:
-        WiseftError: if the architecture can't be built, or a model does what can't be counted.
+        WiseftError: if a model does what can't be counted.
     """
-    module = model if isinstance(model, nn.Module) else built(model, tokens)
     modes = {each: each.training for each in module.modules()}
     count = functools.partial(_count, module, image_size, tokens, precision, device_type)
     advice = "set training.how.micro_batch by hand"
@@ -251,44 +247,3 @@ class _Alive(TorchDispatchMode):
             )
             made = kernel(*qkv, attn_mask, log_sums, *of_dropout, scale=scale)
         return made[0], made[1]
-
-
-class _Built(nn.Module):
-    """A model on uint8 images, as `wiseft.models.classifier` and contrastive training have them."""
-
-    def __init__(self, model: towers.ZeroShotModel | nn.Module, head: nn.Linear):
-        super().__init__()
-        self.head = head
-        self._text: Callable[[Tensor], Tensor] | None = None
-        if isinstance(model, towers.ZeroShotModel):
-            self.module, self._text = model.module, model.encode_text
-            self._image: Callable[[Tensor], Tensor] = model.image
-        else:
-            self.module = self._image = model
-
-    def forward(self, images: Tensor, *tokens: Tensor) -> tuple[Tensor, ...]:
-        """Map uint8 (n, 3, S, S) to logits (n, classes), or, with int64 (n, tokens) beside it, to
-        features of both, (n, width).
-        """
-        features = functional.normalize(self._image(_pixels(images)), dim=-1)
-        if self._text is None:
-            return (self.head(features),)
-        return features, *(functional.normalize(self._text(each), dim=-1) for each in tokens)
-
-
-def _pixels(images: Tensor) -> Tensor:
-    scaled = (images.to(torch.float32) / 255.0 - 0.5) / 0.5
-    return scaled.contiguous(memory_format=torch.channels_last)
-
-
-def built(architecture: Mapping[str, Any], tokens: int = 0) -> nn.Module:
-    """Return what `footprint` counts of an architecture, for several counts of it."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    # Without bytes: timm's models read numbers that fake tensors have not, so they are meta; those
-    # of transformers move meta ones, which can't be. open_clip moves a whole model of any kind.
-    align = towers.family(architecture) == "align"
-    without_bytes = FakeTensorMode(allow_non_fake_inputs=True) if align else torch.device("meta")
-    with without_bytes if align or not tokens else contextlib.nullcontext():
-        model = (towers.build if tokens else towers.build_image)(architecture)
-        return _Built(model, nn.Linear(towers.embed_dim(architecture), _CLASSES))

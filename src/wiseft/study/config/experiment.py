@@ -7,12 +7,11 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
-from wiseft.base import plugins
 from wiseft.base.alphas import format_alpha, parse_alphas
 from wiseft.base.typed import Entry, Name, Names, Seeds, SomeNames
 from wiseft.base.validation import suggest
 from wiseft.errors import WiseftError
-from wiseft.study import DRAWINGS
+from wiseft.study.config.drawings import drawing_options
 from wiseft.study.config.experiment_parts import (
     Baselines,
     FigureSettings,
@@ -223,7 +222,7 @@ class ExperimentEntry(Entry):
         listed = {} if self.published else listed  # whose models join the table
         for name, figure in self.figures.items():
             where, given = f"figures.{name}.options", figure.options
-            known = plugins.drawing_options(DRAWINGS, figure.draw)
+            known = drawing_options(figure.draw)
             for key in sorted(given.keys() - known.keys()):
                 yield f"{where}: {figure.draw} has no option `{key}`; {suggest(key, known)}"
             for key, needed in known.items():

@@ -17,14 +17,15 @@ import numpy as np
 from wiseft.base.io import sha256_file, sha256_json, write_json
 from wiseft.base.stages import VERSION
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.images.index import check_counts, write_checked
+from wiseft.images.index import write_checked
 from wiseft.images.manifest import write_manifest
-from wiseft.images.split import HELD_OUT, PreparedSplit, draw_indices, take
+from wiseft.images.split import HELD_OUT, PreparedSplit, take
+from wiseft.images.subsets import draw_indices
 from wiseft.study.config import DatasetEntry
 from wiseft.study.config.layouts import check_options
 from wiseft.study.data.fetching.entry_files import Fetched
 from wiseft.study.data.layouts import Indexed, LayoutInputs, reader
-from wiseft.study.data.prepared import write_prepared
+from wiseft.study.data.prepared import check_counts, write_prepared
 from wiseft.study.data.unpacking.unpack import unpack, unpack_nested_tars
 from wiseft.thetas.damage import read_checked, with_sum
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 from wiseft.errors import WiseftError
 from wiseft.images.index import write_index
 from wiseft.images.manifest import NAME, Manifest, open_manifest, write_changed
-from wiseft.images.split import Indexed, PreparedSplit, draw_indices
+from wiseft.images.split import Indexed, PreparedSplit
 from wiseft.images.store import open_arrays, read_index
+from wiseft.images.subsets import draw_indices
 from wiseft.study.data.fetching.entry_files import read_fetched
 from wiseft.study.data.index_files import PREVIEW_SEED, prepare_files
 from wiseft.study.data.prepared import write_arrays, write_prepared

@@ -11,9 +11,28 @@ from numpy.typing import NDArray
 
 from wiseft.base.io import atomic_path, sha256_file
 from wiseft.errors import WiseftError
-from wiseft.images.index import check_counts, checked_columns, write_index
+from wiseft.images.index import checked_columns, write_index
 from wiseft.images.manifest import NAME, write_manifest
 from wiseft.images.split import PreparedSplit
+
+
+def check_counts(
+    dataset: str, counts: Mapping[str, int], expected: Mapping[str, int] | None
+) -> None:
+    """Raise WiseftError unless the splits and their sizes are exactly the expected ones (None:
+    anything goes)."""
+    if expected is None:
+        return
+    for name in sorted({*counts, *expected}):
+        if name not in counts:
+            raise WiseftError(f"{dataset}: split '{name}' is missing.")
+        if name not in expected:
+            raise WiseftError(f"{dataset}: split '{name}' is not in the dataset's entry.")
+        if counts[name] != expected[name]:
+            raise WiseftError(
+                f"{dataset}, split {name}: expected exactly {expected[name]} images, found "
+                f"{counts[name]}. The source is incomplete or of another version; fetch it again."
+            )
 
 
 def write_prepared(

@@ -12,22 +12,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
-from wiseft.base.io import sha256_json, write_json
+from wiseft.base.io import atomic_path, sha256_json, write_json
 from wiseft.base.locks import alone
 from wiseft.base.messages import quiet
-from wiseft.base.progress import Progress
 from wiseft.base.stages import VERSION
+from wiseft.base.training_progress import Progress, steps_told
 from wiseft.errors import WiseftError, some
 from wiseft.images.store import open_manifest
 from wiseft.models.classifier import build_classifier
-from wiseft.models.runtime import check_writable
+from wiseft.models.precision import Arithmetic
+from wiseft.models.runtime import check_writable, device_names, peak_memory_mb
 from wiseft.models.towers import image_size
 from wiseft.study.config import FinetuneSettings
-from wiseft.study.finetune import head, record, schedule, tasks
+from wiseft.study.finetune import head, schedule, tasks
 from wiseft.study.finetune.tasks import Material
-from wiseft.study.finetune.trainer import Execution, fit
+from wiseft.study.finetune.trainer import Execution, Step, fit
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.resume_state import Checkpoints
 from wiseft.thetas.theta import ThetaHeader, load_theta, make_header, save_theta
@@ -185,28 +187,88 @@ def _train(material: Material, outputs: Outputs, execution: Execution) -> str | 
         execution = replace(execution, micro_batch=micro_batch)
         steps = schedule.training_steps(len(indices), settings)
         log.info(f"training on {len(indices)} images of {material.dataset.dataset}: {steps} steps")
-        log.info(record.batch_sentence(settings, execution, len(indices), material.device))
+        log.info(_batch_sentence(settings, execution, len(indices), material.device))
 
         # The steps: a batch, its loss and gradients, a step of the optimiser, a checkpoint.
         def begin() -> None:
             head.start_head(material, indices, execution, of_probing, features)
 
         progress = Progress(steps)  # those of processes that don't lead are not shown
-        with record.steps_told(progress, execution, outputs.curve) as report:
+        wanted = execution.how.json_lines and team.leads
+        lines = outputs.curve.with_suffix(".jsonl") if wanted else None
+        with steps_told(progress, lines) as report:
             train = head.fit_lbfgs if settings.optimiser == "lbfgs" else fit
             curve = train(task, settings, material.seed, checkpoints, report, execution, begin)
-        measured = record.run_record(settings, execution, progress, material.device, len(curve))
+        measured = _run_record(settings, execution, progress, material.device, len(curve))
         if not team.leads:
             return None
 
         # theta_1, and only then an end of the checkpoints.
-        record.write_curve(outputs.curve, curve)
+        _write_curve(outputs.curve, curve)
         if outputs.record is not None:
             write_json(outputs.record, measured)
         made = save_theta(outputs.theta_1, tasks.trained_tensors(material, task), material.header)
         of_probing.clear()
         checkpoints.clear()
         return made
+
+
+def _batch_sentence(
+    settings: FinetuneSettings, execution: Execution, samples: int, device: torch.device
+) -> str:
+    """Say how many images an optimiser step takes, and how they are computed on."""
+    size, team = min(settings.batch_size, samples), execution.team.size
+    share = schedule.share_of_batch(settings, samples, team)
+    parts = -(-share // (execution.micro_batch or share))
+    ways = [f"{team} processes of {share} each"] if team > 1 else []
+    if parts > 1:
+        ways.append(f"{parts} micro-batches of {execution.micro_batch} at most")
+    arithmetic = str(Arithmetic(settings.precision, device))
+    return f"an optimiser step takes {size} images ({', '.join([*ways, arithmetic])})"
+
+
+def _run_record(
+    settings: FinetuneSettings,
+    execution: Execution,
+    progress: Progress,
+    device: torch.device,
+    steps: int,
+) -> dict[str, Any]:
+    """Return time, speed and memory of a training; to be called in each of several processes.
+
+    `peak_memory_mb` is that of the process with the most. `seconds` and `images_per_second` are
+    about the steps made here, `steps_before` those before a resumption.
+
+    Args:
+        steps: of the training, those before a resumption included.
+    """
+    peak = peak_memory_mb(device)
+    most = execution.team.largest(*(value or 0.0 for value in peak.values()))
+    return {
+        "format": 1,
+        "steps": steps,
+        "steps_before": steps - progress.done,
+        "seconds": round(progress.seconds, 3),
+        "images_per_second": round(progress.images_per_second, 2),
+        "peak_memory_mb": {
+            name: None if value is None else largest
+            for (name, value), largest in zip(peak.items(), most, strict=True)
+        },
+        **device_names(device),
+        "processes": execution.team.size,
+        "threads": torch.get_num_threads(),
+        "batch_size": settings.batch_size,
+        "micro_batch": execution.micro_batch,
+        "precision": settings.precision,
+        "how": execution.how.model_dump(mode="json"),
+        "torch": torch.__version__,
+    }
+
+
+def _write_curve(path: Path, curve: list[Step]) -> None:
+    """Write the training curve as CSV, without times: the same training, the same file."""
+    with atomic_path(path) as temporary:
+        pd.DataFrame(curve).to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
 
 
 def identity(header: ThetaHeader) -> str:

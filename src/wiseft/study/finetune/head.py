@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wiseft.base.progress import Progress
+from wiseft.base.training_progress import Progress, Report
 from wiseft.errors import WiseftError
 from wiseft.models.towers import seeded
 from wiseft.study.config import FinetuneSettings
@@ -26,7 +26,7 @@ from wiseft.study.finetune.batches import Batch
 from wiseft.study.finetune.schedule import training_steps
 from wiseft.study.finetune.state import trained_parameters
 from wiseft.study.finetune.tasks import Material, head_task
-from wiseft.study.finetune.trainer import Execution, Report, Step, Task, fit
+from wiseft.study.finetune.trainer import Execution, Step, Task, fit
 from wiseft.thetas.resume_state import Checkpoints
 
 log = logging.getLogger(__name__)

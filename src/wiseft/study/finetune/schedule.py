@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError, some
-from wiseft.images.split import draw_subset
+from wiseft.images.subsets import draw_subset
 from wiseft.study.config import DatasetEntry, FinetuneSettings
 
 # Separate streams of random numbers, so that e.g. the order says nothing about the subset, whose

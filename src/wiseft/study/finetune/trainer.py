@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wiseft.base.training_progress import Report
 from wiseft.errors import WiseftError
 from wiseft.models.batch_size import BatchSize, out_of_memory
 from wiseft.models.classifier import compilation_failed, compile_tower
@@ -70,10 +71,6 @@ class Execution:
     how: HowSettings = field(default_factory=HowSettings)
     team: Team = field(default_factory=Team)
     micro_batch: int | None = None
-
-
-Report = Callable[[int, float, float, int], None]
-"""Is told of every step: steps made, loss, learning rate, samples of the step."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ def count(catalogue: Catalogue, model: str) -> dict[Key, Footprint]:
     Raises:
         WiseftError: if its architecture comes with weights that are not here yet.
     """
-    from wiseft.models.towers.memory import built, footprint
+    from wiseft.models.towers.memory import footprint
+    from wiseft.study.plan.without_bytes import built
 
     entry, _ = catalogue.model(model)
     architecture = _ALIGN if entry.source == "align" else architecture_of(catalogue, entry, model)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wiseft.base.io import atomic_path
-from wiseft.base.progress import Progress
+from wiseft.base.training_progress import Progress
 from wiseft.errors import WiseftError
 from wiseft.models.towers import prefixed, with_prefix
 from wiseft.models.towers.open_clip_models import open_clip_model

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from wiseft.base.names import split_run_name
-from wiseft.base.plugins import drawing_text
-from wiseft.study import DRAWINGS
 from wiseft.study.config import paths
+from wiseft.study.config.drawings import drawing_text
 from wiseft.study.paper.context import figure_context, page_context
 from wiseft.study.targets.data import Data
 from wiseft.study.targets.files import Files
@@ -259,7 +258,7 @@ class Told:
 
     def drawing_text(self, name: str) -> str:
         """How a figure's drawing is read, which the report says below it."""
-        return drawing_text(DRAWINGS, self._experiment.figures[name].draw)
+        return drawing_text(self._experiment.figures[name].draw)
 
     def figure_context(self) -> str:
         """What all figures may know of the experiment."""

@@ -11,8 +11,9 @@ from pydantic import AfterValidator, Field
 from wiseft.base.typed import Entry, distinct
 from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
-from wiseft.images.split import PreparedSplit, draw_indices
+from wiseft.images.split import PreparedSplit
 from wiseft.images.store import Split, open_split
+from wiseft.images.subsets import draw_indices
 from wiseft.study.data.builders.digit_images import Images, Inputs
 from wiseft.study.data.corruptions import CORRUPTIONS, SEVERITIES, SMALLEST, corrupt, generator
 from wiseft.thetas.preprocessing import Transform

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError
-from wiseft.images.split import PreparedSplit, draw_indices
+from wiseft.images.split import PreparedSplit
 from wiseft.images.store import Split
+from wiseft.images.subsets import draw_indices
 
 SIDE = 32
 """Side of all images in pixels: that of the embedded model's image tower."""

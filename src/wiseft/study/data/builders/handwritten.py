@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wiseft.errors import WiseftError
-from wiseft.images.split import PreparedSplit, draw_indices
+from wiseft.images.split import PreparedSplit
+from wiseft.images.subsets import draw_indices
 from wiseft.study.data.builders.digit_images import (
     INK_HEIGHT,
     SIDE,

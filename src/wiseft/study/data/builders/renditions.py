@@ -13,8 +13,9 @@ import numpy as np
 from scipy import ndimage
 
 from wiseft.errors import WiseftError
-from wiseft.images.split import PreparedSplit, draw_indices
+from wiseft.images.split import PreparedSplit
 from wiseft.images.store import open_split
+from wiseft.images.subsets import draw_indices
 from wiseft.study.data.builders.digit_images import (
     SIDE,
     Floats,

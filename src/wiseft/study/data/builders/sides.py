@@ -20,8 +20,9 @@ from pydantic import Field
 from wiseft.base.typed import Entry, Sha256
 from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
-from wiseft.images.split import PreparedSplit, draw_indices
+from wiseft.images.split import PreparedSplit
 from wiseft.images.store import Split, open_split
+from wiseft.images.subsets import draw_indices
 from wiseft.study.data.builders.digit_images import Inputs, made_of
 
 

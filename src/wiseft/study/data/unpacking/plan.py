@@ -7,8 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wiseft.base.archives.members import Member, Members, shortened
 from wiseft.base.io import gigabytes
+from wiseft.base.tar import Member, Members, shortened
 from wiseft.errors import WiseftError
 
 RATIO = 200

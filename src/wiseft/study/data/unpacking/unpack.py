@@ -14,18 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wiseft.base.archives.members import (
-    LARGEST,
-    Member,
-    Members,
-    members,
-    nested_members,
-    shortened,
-)
 from wiseft.base.io import read_json, require_file, require_space, room, write_json
 from wiseft.base.locks import exclusive
 from wiseft.base.progress import Meter
+from wiseft.base.tar import LARGEST, Member, Members, nested_members, shortened
 from wiseft.errors import WiseftError
+from wiseft.study.data.unpacking.members import members
 from wiseft.study.data.unpacking.plan import MARKER, Plan, refusal, safe_parts
 from wiseft.study.data.unpacking.zip_encryption import Decrypter
 

