@@ -14,7 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Options, Used, compared, copy_tree, measured, write_record
+from tools.rehearsal.cut import link_project
+
+from benchmarks.common import ROOT, Options, Used, compared, measured, write_record
 from wiseft.base.io import write_text
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue
@@ -45,7 +47,7 @@ def run(options: Options) -> None:
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         ours, bare = Path(name, "ours"), Path(name, "bare")
-        copy_tree(ours)
+        link_project(ROOT, ours)
         bare.mkdir()
         for size in sizes:
             _write_experiment(ours, size)
