@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 import psutil
 
 from wiseft.base.io import write_json
-from wiseft.base.provenance import cpu, git_commit, versions
+from wiseft.base.provenance import cores, cpu, git_commit, versions
 from wiseft.errors import WiseftError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -167,23 +166,11 @@ def differences(
     return {"largest": largest, "elements": elements}
 
 
-def copy_tree(folder: Path) -> None:
-    """Copy every file that git knows or would add."""
-    command = ["git", "-C", str(ROOT), "ls-files", "-z", "-co", "--exclude-standard"]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-
-
 def machine() -> dict[str, Any]:
     """Return the CPU, its cores, the memory and how busy it was."""
     return {
         "cpu": cpu(),
-        "cores": len(psutil.Process().cpu_affinity() or [])
-        if hasattr(psutil.Process, "cpu_affinity")
-        else os.cpu_count(),
+        "cores": cores(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "load_average": [round(value, 2) for value in os.getloadavg()],

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,7 +41,7 @@ def run(options: Options) -> None:
         folder = Path(name)
         crops = photo_crops(n, 375, 500)
         split, root = _images(folder, "photos", crops)
-        threads, seconds = _scaling(split, root, options.repeats)
+        seconds = _scaling(split, root, options.repeats)
         speed = SPEED * n / seconds["threads_2"]["median"]
         idle = _idle(split, root, speed, options.repeats)
     write_record(
@@ -61,8 +60,7 @@ def run(options: Options) -> None:
             "reading_open_clip_over_ours": ratio(seconds, "processes_2", "threads_2"),
         },
         measured={
-            "images_per_s": {name: round(n / seconds[name]["median"]) for name in threads["ways"]},
-            "share_not_waiting_for_another_thread": threads["free"],
+            "images_per_s": {name: round(n / each["median"]) for name, each in seconds.items()},
             "idle_share_of_pretend_device": idle,
         },
     )
@@ -104,42 +102,13 @@ def _processes(root: Path, workers: int, device: Callable[[Tensor], Any]) -> Non
         device(images)
 
 
-def _scaling(split: Split, root: Path, repeats: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _scaling(split: Split, root: Path, repeats: int) -> dict[str, Any]:
     ways: dict[str, Callable[[], Any]] = {}
     for count in (1, 2):
         ways[f"threads_{count}"] = lambda count=count: _threads(split, count, 4, len)
         ways[f"processes_{count}"] = lambda count=count: _processes(root, count, len)
     seconds, _ = timed(ways, repeats)
-    free = {count: _not_waiting(split, count) for count in (1, 2, 4, 8)}
-    return {"ways": list(ways), "free": free}, seconds
-
-
-def _not_waiting(split: Split, threads: int) -> float | None:
-    """Return the share of their time, but for that in which others had the cores, that threads
-    which read compute and do not wait for each other: what they scale with, on a busy machine too.
-    """
-    account = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
-    if not account.exists():
-        return None
-    spent: list[tuple[float, float]] = []
-    fill = feed._fill
-
-    def now() -> tuple[float, float, float]:
-        own = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text().split()
-        return time.perf_counter(), int(own[0]) / 1e9, int(own[1]) / 1e9
-
-    def watched(*arguments: Any) -> None:
-        start = now()
-        fill(*arguments)
-        wall, computed, kept_off = (b - a for a, b in zip(start, now(), strict=True))
-        spent.append((computed, wall - kept_off))
-
-    feed._fill = watched
-    try:
-        _threads(split, threads, 4, len)
-    finally:
-        feed._fill = fill
-    return round(sum(c for c, _ in spent) / sum(w for _, w in spent), 3)
+    return seconds
 
 
 class Pretend:

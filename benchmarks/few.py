@@ -16,17 +16,15 @@ Runs whose name has an even CRC-32 are `settings`: by the mean size of their reg
 evaluations it was chosen which curve is drawn (a monotone cubic or straight lines), which rule
 comes first, and which side of a gap is taken. The others are `report`.
 
-Ways: `even` spaces the evaluations evenly and knows the budget beforehand; `bisection` halves the
-wider gap beside the best so far, and `bisection-in-turns` beside both choices in turns; `ours` is
+Ways: `even` spaces the evaluations evenly and knows the budget beforehand; `ours` is
 `wiseft.tabulate.few_evaluations`.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,14 +33,7 @@ import pandas as pd
 
 from benchmarks.common import ROOT, Options, write_record
 from wiseft.study.published.numbers import numbers
-from wiseft.tabulate.few_evaluations import (
-    HELD_OUT,
-    ONE_ERROR,
-    Measured,
-    Score,
-    choices,
-    next_alpha,
-)
+from wiseft.tabulate.few_evaluations import Measured, Score, choices, next_alpha
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
 BUDGETS = (5, 7, 9)
@@ -90,27 +81,6 @@ def even(curve: Curve, budget: int) -> list[float]:
     return [grid[i] for i in np.linspace(0, len(grid) - 1, budget).round().astype(int)]
 
 
-def bisection(curve: Curve, budget: int, rules: Sequence[str] = (HELD_OUT,)) -> list[float]:
-    """Return the ends, 0.5, and then always the middle of the wider gap beside the choice."""
-    grid = sorted(curve.held_out)
-    seen = sorted({grid[0], grid[-1], min(grid, key=lambda alpha: abs(alpha - 0.5))})
-    while len(seen) < budget:
-        few, turn = choices(curve.measured(seen), SET), len(seen) % len(rules)
-        gaps = [(ends, [x for x in grid if ends[0] < x < ends[1]]) for ends in pairwise(seen)]
-        gaps = [gap for gap in gaps if gap[1]]
-        for rule in (*rules[turn:], *rules[:turn]):
-            if beside := [gap for gap in gaps if few[rule] in gap[0]]:
-                break
-        _, inside = max(beside or gaps, key=lambda gap: round(gap[0][1] - gap[0][0], 9))
-        seen = sorted([*seen, inside[(len(inside) - 1) // 2]])
-    return seen
-
-
-def in_turns(curve: Curve, budget: int) -> list[float]:
-    """Return the same for both rules in turns."""
-    return bisection(curve, budget, (ONE_ERROR, HELD_OUT))
-
-
 def ours(curve: Curve, budget: int) -> list[float]:
     """Return what `next_alpha` asks for, one after the other."""
     measured: Measured = {}
@@ -119,12 +89,7 @@ def ours(curve: Curve, budget: int) -> list[float]:
     return list(measured)
 
 
-WAYS: Mapping[str, Callable[[Curve, int], list[float]]] = {
-    "even": even,
-    "bisection": bisection,
-    "bisection-in-turns": in_turns,
-    "ours": ours,
-}
+WAYS: Mapping[str, Callable[[Curve, int], list[float]]] = {"even": even, "ours": ours}
 
 
 def table_curves() -> tuple[list[Curve], int]:

@@ -2,28 +2,24 @@
 
 Ours is the project's own workflow over a made-up experiment; beside it, in turns, a bare workflow
 of the same shape: the same files from the same jobs, and nothing in a rule but its files. CPU time
-is measured beside wall time, because it depends less on what else the machine does. A grid of which
-half the seeds are done is planned as well, with Snakemake's records of its jobs in place.
+is measured beside wall time, because it depends less on what else the machine does.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Options, Used, compared, copy_tree, measured, write_record
+from tools.rehearsal.cut import link_project
+
+from benchmarks.common import ROOT, Options, Used, compared, measured, write_record
 from wiseft.base.io import write_text
 from wiseft.errors import WiseftError
-from wiseft.study.config import Catalogue, paths
-from wiseft.study.targets import experiment_runs
+from wiseft.study.config import Catalogue
 
 MODELS = [
     *("clip-rn50", "clip-rn101", "clip-rn50x4", "clip-rn50x16", "clip-rn50x64"),
@@ -38,8 +34,6 @@ DATASETS = [
 ]
 SIZES = {100: (5, 1), 1_000: (10, 5), 10_000: (10, 50), 100_000: (10, 500)}
 """Evaluations: models and seeds. Runs are models x 2 methods x seeds; each has 10 datasets."""
-HALF_DONE = {100: 0, 1_000: 2, 10_000: 25, 100_000: 0}
-"""Of these seeds all is done in the grid that is half finished; 0: not measured."""
 REPEATED = 10_000
 """Evaluations at most that are planned more than once."""
 ONCE = 8
@@ -53,7 +47,7 @@ def run(options: Options) -> None:
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         ours, bare = Path(name, "ours"), Path(name, "bare")
-        copy_tree(ours)
+        link_project(ROOT, ours)
         bare.mkdir()
         for size in sizes:
             _write_experiment(ours, size)
@@ -61,15 +55,6 @@ def run(options: Options) -> None:
             repeats = min(options.repeats, 3) if size <= REPEATED else 1
             rows[str(size)] = _compare(ours, bare, repeats)
             print(f"planning: {size}: {json.dumps(rows[str(size)]['ratios'])}", flush=True)
-            if done := HALF_DONE[size]:
-                for folder, more in ((ours, _OURS), (bare, ())):
-                    _finish(folder, ours, done, more)
-                half = f"{size}, half done"
-                rows[half] = _compare(ours, bare, repeats)
-                print(f"planning: {half}: {json.dumps(rows[half]['ratios'])}", flush=True)
-                for folder in (ours, bare):
-                    for kept in ("data", "datasets", ".snakemake"):
-                        shutil.rmtree(folder / kept, ignore_errors=True)
     write_record(
         "planning",
         options,
@@ -110,52 +95,6 @@ def plan(folder: Path, *arguments: str) -> tuple[Used, int]:
     return used, int(total[1])
 
 
-def _finish(folder: Path, root: Path, seeds: int, arguments: Sequence[str]) -> None:
-    """Make empty files of all that the first seeds need, and Snakemake's records of their jobs."""
-    catalogue = Catalogue(root)
-    experiment = catalogue.experiment("grid")
-    closure = [catalogue.dataset(name) for name in catalogue.dataset_closure(DATASETS)]
-    runs = [run for run in experiment_runs(experiment) if run.seed < seeds]
-    theta_0 = [paths.theta_0_path(model, experiment.reference) for model in experiment.models]
-    theta_0 += [
-        paths.theta_0_own_head_path(model, experiment.reference, name)
-        for model in experiment.models
-        for name in _own_heads(catalogue)
-    ]
-    made = [
-        [paths.fetched_path(entry.name) for entry in closure if entry.limit is None],
-        [paths.prompts_path("imagenet"), *map(paths.weights_path, experiment.models)],
-        [paths.manifest_path(entry.name) for entry in closure],
-        theta_0,
-        [
-            path(run.name, run.seed)
-            for run in runs
-            for path in (paths.theta_1_path, paths.training_curve_path, paths.training_record_path)
-        ],
-        [
-            path(run.name, run.seed, name)
-            for run in runs
-            for name in DATASETS
-            for path in (paths.metrics_path, paths.predictions_path)
-        ],
-    ]
-    start = time.time() - 1000
-    for step, files in enumerate(made):  # what comes later is younger
-        for file in files:
-            target = folder / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch()
-            os.utime(target, (start + step, start + step))
-    wanted = [path.as_posix() for path in made[-1] if path.name == "metrics.json"]
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--touch", "--quiet", "all"]
-    measured([*command, *arguments, "--", *wanted], 1, folder)
-
-
-def _own_heads(catalogue: Catalogue) -> list[str]:
-    """Return the datasets for which every model gets a head of their own class names."""
-    return [name for name in DATASETS if catalogue.dataset(name).own_head]
-
-
 def _write_experiment(root: Path, size: int) -> None:
     models, seeds = SIZES[size]
     entry = {
@@ -183,7 +122,7 @@ def _write_bare(folder: Path, root: Path) -> None:
         "method": METHODS,
         "seed": experiment.seeds,
         "dataset": DATASETS,
-        "own": _own_heads(catalogue),
+        "own": [name for name in DATASETS if catalogue.dataset(name).own_head],
         "filed": [entry.name for entry in sources if entry.limit is None],
         "previews": {e.name: e.depends[0] for e in sources if e.limit is not None},
     }

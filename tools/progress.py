@@ -52,24 +52,33 @@ FILES = re.compile(r"^ {4}(input|output): .{200}")
 UP_TO_DATE = re.compile(r"^Nothing to be done")
 FAR = re.compile(r"(step \d+/\d+|\S+ of \d\S*(?: [a-z ]+)?)\b.*?(\d[\w: ]*?) left$")
 UNITS = {"h": 3600, "min": 60, "s": 1}
-BEFORE, PLANNED = "before", "planned"  # where an expected time is from
 BAR = 20  # characters
 LATE = 0.25  # of the time that a job has taken longer than expected, still to come
 SILENCE, REFRESH = 30.0, 1.0  # seconds between two lines of what runs now; on a terminal
 
 
 class Job(NamedTuple):
-    """A job that runs: its message, and when it began, in seconds after the start and as a date."""
+    """A job that runs: its message, and when it began, in seconds after the start and as a date;
+    how many seconds such a job is expected to take, not corrected by this run.
+    """
 
     message: str
     since: float
     began: float
-    expected: tuple[str, float] | None
+    expected: float | None
 
     @property
     def rule(self) -> str:
         """The rule, as messages and folders of logs have it."""
         return self.message.partition(":")[0]
+
+
+class Took(NamedTuple):
+    """The seconds that a job took, or is going to take in all, and those that were expected."""
+
+    rule: str
+    seconds: float
+    expected: float | None
 
 
 class Pace:
@@ -83,71 +92,46 @@ class Pace:
 
     def __init__(self, logs: Path, planned: Mapping[str, float]) -> None:
         self.logs, self.planned = logs, planned
-        self.took: dict[str, list[float]] = {}
-        self._ratios: dict[tuple[str, str], tuple[float, float]] = {}
-        self._means: dict[str, tuple[str, float] | None] = {}
+        self.ended: list[Took] = []
+        self._means: dict[str, float | None] = {}
 
-    def expected(self, message: str) -> tuple[str, float] | None:
-        """Return where the expected seconds of a job are from, and how many; not corrected."""
+    def expected(self, message: str) -> float | None:
+        """Return how many seconds a job is expected to take, not corrected."""
         rule, words = message.partition(":")[0], message.split(", ")
         before = likest((self.logs / "benchmarks" / rule).rglob("*.tsv"), message)
         if before and (seconds := benchmark(before)):
-            return BEFORE, seconds
+            return seconds
         # The plan names jobs by the words of their messages, but for the last ones.
         names = [*(", ".join(words[:n]) for n in range(len(words), 0, -1)), rule]
-        known = next((name for name in names if name in self.planned), None)
-        return (PLANNED, self.planned[known]) if known else None
+        return next((self.planned[name] for name in names if name in self.planned), None)
 
-    def ended(self, job: Job, seconds: float) -> None:
-        """Learn from a job that took so many seconds."""
-        self.took.setdefault(job.rule, []).append(seconds)
-        self._learn(job, seconds)
-
-    def with_running(self, seconds: Mapping[Job, float]) -> Pace:
-        """Return what is known with jobs that are going to take so many seconds in all."""
-        pace = Pace(self.logs, self.planned)
-        pace.took, pace._means, pace._ratios = self.took, self._means, self._ratios.copy()
-        for job, each in seconds.items():
-            pace._learn(job, each)
-        return pace
-
-    def _learn(self, job: Job, seconds: float) -> None:
-        if job.expected:
-            kind, expected = job.expected
-            for key in ((kind, job.rule), (kind, "")):
-                actual, sum_expected = self._ratios.get(key, (0.0, 0.0))
-                self._ratios[key] = (actual + seconds, sum_expected + expected)
-
-    @property
-    def measured(self) -> bool:
-        """Whether any expected time was compared with a job of this run."""
-        return bool(self._ratios)
-
-    def corrected(self, rule: str, expected: tuple[str, float]) -> float:
-        """Return seconds, longer or shorter as the rule's jobs of this run are, or else all are."""
-        kind, seconds = expected
-        known = self._ratios.get((kind, rule)) or self._ratios.get((kind, ""))
-        return seconds * known[0] / known[1] if known else seconds
-
-    def of_waiting(self, rule: str, number: int, begun: Sequence[float]) -> float:
-        """Return the seconds of so many jobs of a rule that have not begun.
+    def factor(self, rule: str, running: Sequence[Took]) -> float | None:
+        """Return how many times longer than expected the rule's jobs of this run take, or else all
+        do; None if there is none to go by.
 
         Args:
             rule: as in messages.
-            number: of the jobs that wait.
-            begun: the expected seconds of the rule's jobs that have begun, not corrected. Where
-                these are short, those that wait are long.
+            running: jobs that say how long they are going to take.
         """
+        known = [(took, took.expected) for took in (*self.ended, *running) if took.expected]
+        known = [each for each in known if each[0].rule == rule] or known
+        expected = sum(seconds for _, seconds in known)
+        return sum(took.seconds for took, _ in known) / expected if known else None
+
+    def mean(self, rule: str) -> float | None:
+        """Return the seconds of an average job of a rule before this run, or in the plan."""
         if rule not in self._means:
             files = (self.logs / "benchmarks" / rule).rglob("*.tsv")
             before = [seconds for file in files if (seconds := benchmark(file))]
-            planned = (PLANNED, self.planned[rule]) if rule in self.planned else None
-            self._means[rule] = (BEFORE, fmean(before)) if before else planned
-        if self._means[rule] is None:
-            return number * (fmean(self.took[rule]) if rule in self.took else JOB_SECONDS)
-        kind, mean = self._means[rule]
-        rest = mean * (number + len(begun)) - sum(begun)
-        return self.corrected(rule, (kind, max(rest, number * mean / 4)))
+            self._means[rule] = fmean(before) if before else self.planned.get(rule)
+        return self._means[rule]
+
+    def waiting(self, rule: str, running: Sequence[Took]) -> float:
+        """Return the seconds of a job of a rule that has not begun."""
+        if mean := self.mean(rule):
+            return mean * (self.factor(rule, running) or 1)
+        here = [took.seconds for took in self.ended if took.rule == rule]
+        return fmean(here) if here else JOB_SECONDS
 
 
 class Condenser:
@@ -164,7 +148,6 @@ class Condenser:
         self.logs = logs
         self.pace = Pace(logs, planned or {})
         self.waiting: Counter[str] = Counter()
-        self.begun: dict[str, list[float]] = {}
         self.started: set[str] = set()
         self.finished: set[str] = set()
         self.total = 0
@@ -205,17 +188,16 @@ class Condenser:
 
     def _count(self, text: str) -> None:
         if found := COUNT.match(text):
+            starts = (rule for rule in SPLIT_RULES if found[1].startswith(f"{rule}_"))
             if found[1] == "total":
                 self.total = int(found[2])
-                return
-            starts = (rule for rule in SPLIT_RULES if found[1].startswith(f"{rule}_"))
-            self.waiting[next(starts, found[1])] += int(found[2])
+            elif found[1] != "all":  # makes nothing
+                self.waiting[next(starts, found[1])] += int(found[2])
 
     def _start(self, number: str, message: str, seconds: float) -> None:
         job = Job(message, seconds, time.time(), self.pace.expected(message))
         if number not in self.started and self.waiting[job.rule]:
             self.waiting[job.rule] -= 1
-            self.begun.setdefault(job.rule, []).append(job.expected[1] if job.expected else 0.0)
         self.started.add(number)
         self.running[number] = job
 
@@ -223,7 +205,7 @@ class Condenser:
         if job := self.running.pop(number, None):
             self._busy += seconds - job.since
             if finished:
-                self.pace.ended(job, seconds - job.since)
+                self.pace.ended.append(Took(job.rule, seconds - job.since, job.expected))
         if finished:
             self.finished.add(number)
 
@@ -233,38 +215,30 @@ class Condenser:
             return ""
         far = {job: self._said(job) for job in self.running.values()}
         so_far = {job: seconds - job.since for job in far}
-        sure = {job: so_far[job] + said[1] for job, said in far.items() if said}
-        pace = self.pace.with_running(sure)
-        usual = {job: pace.corrected(job.rule, job.expected) for job in far if job.expected}
-        late = [job for job in usual if job not in sure and so_far[job] > usual[job]]
-        # What takes longer than expected is not about to end; others like it take longer, too.
-        pace = pace.with_running({job: (1 + LATE) * so_far[job] for job in late})
+        sure = [Took(j.rule, so_far[j] + said[1], j.expected) for j, said in far.items() if said]
         jobs, remaining = [], [0.0]
         for job, said in far.items():
-            expected = pace.corrected(job.rule, job.expected) if job.expected else JOB_SECONDS
-            how_far, left = "", max(expected - so_far[job], 0)
+            usual = (job.expected or 0) * (self.pace.factor(job.rule, sure) or 1)
+            how_far, left = "", max((usual or JOB_SECONDS) - so_far[job], 0)
             if said:
                 how_far, left = f", {said[0]}", said[1]
-            elif job in late:
-                how_far = f", longer than the expected {clock(usual[job])}"
-                left = LATE * so_far[job]
-            elif job.expected:
-                how_far = f" of about {clock(expected)}"
+            elif 0 < usual < so_far[job]:  # is not about to end
+                how_far, left = f", longer than the expected {clock(usual)}", LATE * so_far[job]
+            elif usual:
+                how_far = f" of about {clock(usual)}"
             remaining.append(left)
             jobs.append(f"{job.message} ({clock(so_far[job])}{how_far})")
         full = BAR * self.done // max(self.total, 1)
         bar = f"[{'#' * full}{'.' * (BAR - full)}] {self.done}/{self.total}"
-        measured = self.pace.measured or bool(sure)
-        left = self._left(seconds, pace, remaining) if measured else ""
-        return f"{clock(seconds):>5}  {bar}{left}  {'; '.join(jobs)}"
+        left_over = self._left(seconds, sure, remaining) if self.pace.factor("", sure) else ""
+        return f"{clock(seconds):>5}  {bar}{left_over}  {'; '.join(jobs)}"
 
-    def _left(self, seconds: float, pace: Pace, remaining: list[float]) -> str:
+    def _left(self, seconds: float, sure: Sequence[Took], remaining: list[float]) -> str:
         """Return how long all the rest takes, with as many jobs side by side as there were."""
         busy = self._busy + sum(seconds - job.since for job in self.running.values())
-        waiting = {rule: n for rule, n in self.waiting.items() if n > 0 and rule != "all"}
         rest = sum(remaining)
-        for rule, number in waiting.items():
-            rest += pace.of_waiting(rule, number, self.begun.get(rule, ()))
+        for rule, number in self.waiting.items():
+            rest += number * self.pace.waiting(rule, sure)
         left = max(*remaining, rest / max(busy / max(seconds, 1), 1))
         minutes = math.ceil(left / 60)
         if minutes < 120:

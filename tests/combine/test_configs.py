@@ -8,7 +8,7 @@ import timm
 import torch
 import transformers
 from safetensors.torch import save_file
-from tools.rehearsal import tiny
+from tests import tiny_models as tiny
 from tools.rehearsal.checkpoints import weights_of
 
 from wiseft.base.messages import shown

@@ -10,8 +10,8 @@ import timm
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tests import tiny_models as tiny
 from tests.combine.test_adapters import factors
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
 from wiseft.foreign.huggingface import to_open_clip

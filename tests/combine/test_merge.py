@@ -8,8 +8,8 @@ import timm
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tests import tiny_models as tiny
 from tests.weights.conftest import same
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
 from wiseft.base.messages import shown

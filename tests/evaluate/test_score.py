@@ -16,9 +16,9 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from tests import tiny_models as tiny
 from tests.evaluate.conftest import CLASSES, blobs, tiny_header, tiny_tensors
 from tests.weights.conftest import OPENAI_MEAN, OPENAI_STD, weights_of
-from tools.rehearsal import tiny
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from wiseft.base import library

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests import tiny_models as tiny
 from tests.weights.conftest import clip_weights, same, weights_of
-from tools.rehearsal import tiny
 
 import wiseft
 from wiseft.base.io import sha256_file

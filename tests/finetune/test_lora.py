@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tools.rehearsal import tiny
+from tests import tiny_models as tiny
 
 from wiseft.errors import WiseftError
 from wiseft.models.classifier import build_classifier, classifier_tensors

@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
+from tests import tiny_models as tiny
 from tests.sweep.conftest import (
     CLASSES,
     HEAD,
@@ -20,7 +21,6 @@ from tests.sweep.conftest import (
     timm_model,
     write_images,
 )
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import Holder, torchscript
 
 import wiseft

@@ -14,8 +14,8 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from tests import tiny_models as tiny
 from tests.evaluate.conftest import CLASSES, blobs, tiny_header, tiny_tensors
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
 import wiseft

@@ -18,9 +18,9 @@ import torch
 import transformers
 import typer
 from safetensors.torch import save_file
+from tests import tiny_models as tiny
 from tests.sweep.conftest import CLASSES, clip_config, save_clip_folder, tuned, write_images
 from tests.sweep.own import SCRIPT, N
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
 import wiseft

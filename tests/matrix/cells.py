@@ -13,11 +13,11 @@ import huggingface_hub.constants
 import open_clip
 import pytest
 import torch
+from tests import tiny_models as tiny
 from tests.matrix import checkpoints, sources
 from tests.matrix.checkpoints import KINDS, Model
 from tests.matrix.sources import BY_URL, NUMBERS, SOURCES, Row
 from tests.weights import hub_server
-from tools.rehearsal import tiny
 
 from wiseft.errors import WiseftError
 from wiseft.evaluate.score import score_folder

@@ -18,10 +18,10 @@ import transformers
 from open_clip.push_to_hf_hub import save_for_hf
 from PIL import Image
 from safetensors.torch import save_file
+from tests import tiny_models as tiny
 from tests.foreign.test_of_transformers import PLAIN, saved, siglip
 from tests.matrix.sources import CLASSES, HEAD, folders, rows
 from tests.sweep.conftest import clip_config, save_clip_folder
-from tools.rehearsal import tiny
 from torch import Tensor, nn
 
 import wiseft

@@ -19,8 +19,8 @@ import torch
 import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tests import tiny_models as tiny
 from tokenizers import Tokenizer, models, pre_tokenizers
-from tools.rehearsal import tiny
 
 from wiseft.tool.own_readers import read_results
 

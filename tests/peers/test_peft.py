@@ -5,8 +5,8 @@ import timm
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tests import tiny_models as tiny
 from tests.sweep.conftest import CLASSES, clip_config, write_images
-from tools.rehearsal import tiny
 
 from wiseft.errors import WiseftError
 from wiseft.tool.api import merge_files

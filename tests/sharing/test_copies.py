@@ -3,23 +3,59 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from tests.sharing.conftest import ROOT
-from tools.sharing.copies import copies_problems, write_copies
-from tools.sharing.manifest import NAME, write_manifest
+from tools.sharing import copies
+from tools.sharing.commands import OUTS
+from tools.sharing.copies import write_copies
+from tools.sharing.manifest import NAME, read_manifest, write_manifest
 
-from wiseft.base.io import write_json, write_text
+from wiseft.base.io import sha256_file, write_json, write_text
 from wiseft.errors import WiseftError
 from wiseft.study.config import paths
 from wiseft.study.targets import Targets
 from wiseft.tabulate import schema
-from wiseft.thetas.damage import write_sum
+from wiseft.thetas.damage import SUM, write_sum
 
 SMOKE = "digits-smoke"
+AGAIN = "write them again: make publish, or python -m tools.sharing copies where data/ is published"
+
+
+def copies_problems(root: Path) -> list[str]:
+    """Return a sentence for all in which copies, their list, data.dvc and data/ differ."""
+    folder, data = root / paths.PUBLISHED, root / paths.DATA
+    sums = read_manifest(folder)
+    listed = re.search(
+        f"^{copies._VERSION}([0-9a-f]{{64}})$", (folder / NAME).read_text(), re.MULTILINE
+    )
+    problems = []
+    if listed is None or listed[1] != sha256_file(root / OUTS):
+        problems.append(f"{OUTS} is not the one that {folder / NAME} names; {AGAIN}")
+    original = read_manifest(data) if (data / NAME).is_file() else {}
+    present = {path.relative_to(folder).as_posix() for path in copies._present(folder)}
+    for name in sorted(present | sums.keys()):
+        table = f"tables/{Path(name).name.removesuffix('.gz')}"
+        if name not in sums or name not in present:
+            problems.append(f"{folder / name} is {'missing' if name in sums else 'not listed'}")
+        elif sha256_file(folder / name) != sums[name]:
+            problems.append(f"{folder / name} is not as it is listed; {AGAIN}")
+        elif (
+            original
+            and not name.endswith(f".{SUM}")
+            and original.get(table) != sum_of(folder / name)
+        ):
+            problems.append(f"{folder / name} is not {data / table} as published; {AGAIN}")
+    return problems
+
+
+def sum_of(copy: Path) -> str:
+    return sha256(copies._content(copy)).hexdigest()
 
 
 def test_the_copies_of_this_repository_are_what_was_published():

@@ -11,8 +11,8 @@ import timm
 import torch
 import transformers
 from PIL import Image
+from tests import tiny_models as tiny
 from tests.evaluate.conftest import blobs
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
 CLASSES = ["bird", "number", "paper", "tail"]

@@ -12,8 +12,8 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tests import tiny_models as tiny
 from tests.sweep.conftest import save_timm_folder, timm_model, tuned
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
 import wiseft

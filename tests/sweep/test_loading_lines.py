@@ -18,6 +18,7 @@ import torch
 import transformers
 from PIL import Image
 from safetensors.torch import save_file
+from tests import tiny_models as tiny
 from tests.random_models import blobs
 from tests.sweep.conftest import (
     CLASSES,
@@ -28,7 +29,6 @@ from tests.sweep.conftest import (
     timm_model,
     tuned,
 )
-from tools.rehearsal import tiny
 
 import wiseft
 from wiseft.thetas.preprocessing import Preprocessing

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests import tiny_models as tiny
 from tests.sweep.conftest import CLASSES, tuned, write_images
 from tests.sweep.test_sweep import encoder_and_head, run
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
 import wiseft

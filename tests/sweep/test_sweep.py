@@ -17,6 +17,7 @@ import timm
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tests import tiny_models as tiny
 from tests.sweep.conftest import (
     CLASSES,
     HEAD,
@@ -29,7 +30,6 @@ from tests.sweep.conftest import (
     write_images,
 )
 from tests.weights.conftest import same
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
 import wiseft

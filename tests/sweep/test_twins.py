@@ -10,9 +10,9 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from tests import tiny_models as tiny
 from tests.random_models import batch, blobs
 from tests.sweep.conftest import CLASSES, photo, tuned
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
 import wiseft

@@ -8,7 +8,7 @@ import zlib
 import pytest
 import timm
 import torch
-from tools.rehearsal import tiny
+from tests import tiny_models as tiny
 
 from wiseft.errors import WiseftError
 from wiseft.models import towers

@@ -12,9 +12,9 @@ import open_clip.pretrained
 import pytest
 import torch
 from safetensors.torch import save
+from tests import tiny_models as tiny
 from tests.data.fetching import http_server
 from tests.weights import hub_server
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
 COMMIT = "c" * 40

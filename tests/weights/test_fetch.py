@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from tests import tiny_models as tiny
 from tests.data.fetching.http_server import Fault
 from tests.weights.conftest import (
     COMMIT,
@@ -20,7 +21,6 @@ from tests.weights.conftest import (
     safetensors_of,
     same,
 )
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import torchscript, weights_of
 
 from wiseft.base import speed

@@ -18,10 +18,10 @@ import torch
 import transformers
 from huggingface_hub.utils import _shared_blobs
 from open_clip.push_to_hf_hub import save_for_hf
+from tests import tiny_models as tiny
 from tests.sweep.conftest import CLASSES, clip_config, save_clip_folder, write_images
 from tests.weights.conftest import OPENAI_STD
 from tests.weights.test_fetch import tokenizer_files
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
 import wiseft

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests import tiny_models as tiny
 from tests.evaluate.conftest import tiny_header, tiny_tensors
 from tests.weights.conftest import OPENAI_MEAN, OPENAI_STD, same
-from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import torchscript
 from torch import Tensor, nn
 

@@ -3,7 +3,7 @@ import math
 import open_clip
 import pytest
 import torch
-from tools.rehearsal import tiny
+from tests import tiny_models as tiny
 
 from wiseft.cli.options import parse_templates
 from wiseft.errors import WiseftError

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from tools.rehearsal import tiny
+from tests import tiny_models as tiny
 
 from wiseft.cli import main
 from wiseft.errors import WiseftError

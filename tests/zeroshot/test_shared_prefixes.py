@@ -4,7 +4,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from tools.rehearsal import tiny
+from tests import tiny_models as tiny
 from torch.nn import functional
 
 from wiseft.base.loading import read_yaml

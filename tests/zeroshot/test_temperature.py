@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tools.rehearsal import tiny
+from tests import tiny_models as tiny
 
 from wiseft.cli import main
 from wiseft.errors import WiseftError

@@ -5,7 +5,6 @@ They are written independently of the readers.
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,15 +38,6 @@ def record(image: np.ndarray, *labels: int) -> bytes:
     """A record as the format's description has it: labels, then the red, green and blue plane."""
     planes = b"".join(bytes(image[:, :, channel].ravel().tolist()) for channel in range(3))
     return bytes(labels) + planes
-
-
-def write_tgz(path: Path, root: Path, *names: str) -> Path:
-    """An archive of files and folders below `root`, under their own names."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as archive:
-        for name in names:
-            archive.add(root / name, name)
-    return path
 
 
 def cifar10_arrays(per_file: int = 10) -> dict[str, Arrays]:

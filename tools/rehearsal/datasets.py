@@ -148,7 +148,7 @@ def _cars(entry: DatasetEntry, work: Path) -> Made:
 def _cifar(generate: Callable[[Path, Sequence[str]], dict[str, arrays.Arrays]], top: str) -> Write:
     def write(entry: DatasetEntry, work: Path) -> Made:
         written = generate(work, entry.display_names)
-        arrays.write_tgz(work.parent / entry.files[0].file, work, top)
+        folders.pack(work / top, work.parent / entry.files[0].file, top)
         sums = {path.name: sha256_file(path) for path in sorted((work / top).glob("*.bin"))}
         known = {name: sums[name] for name in entry.options["sha256"]}
         return Made(_of_arrays(written), {"sha256": known})

@@ -38,6 +38,11 @@ class Written:
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
     class_names: list[str] | None = None
 
+    def show(self, path: str, label: int, of: str, look: str, size: tuple[int, int] = SIZE) -> None:
+        """Draw an image of a class in the look of `<dataset>/<split>`, and note its label."""
+        picture(self.root / path, of, look, size)
+        self.splits[look.rpartition("/")[2]][path] = label
+
 
 def wnids(count: int = 12, name: str = "imagenet") -> list[str]:
     """Return the first wnids of a class set."""
@@ -55,8 +60,7 @@ def imagenet_train(root: Path, counts: Sequence[int] = (3,) * 12) -> Written:
     for label, wnid in enumerate(wnids(len(counts))):
         for number in range(counts[label]):
             path = f"train/{wnid}/{wnid}_{100 + 7 * number}.JPEG"
-            picture(root / path, _shows(label), "imagenet/train", (SIZE[0] + number, SIZE[1]))
-            written.splits["train"][path] = label
+            written.show(path, label, _shows(label), "imagenet/train", (SIZE[0] + number, SIZE[1]))
     return written
 
 
@@ -68,8 +72,7 @@ def imagenet_val_flat(
     order = np.random.default_rng(5).permutation(np.repeat(np.arange(classes), per_class))
     for number, label in enumerate(order.tolist(), start=1):
         path = f"{folder}/ILSVRC2012_val_{number:08d}.JPEG"
-        picture(root / path, _shows(label), "imagenet/test")
-        written.splits["test"][path] = label
+        written.show(path, label, _shows(label), "imagenet/test")
     return written
 
 
@@ -105,8 +108,7 @@ def imagenet_v2(root: Path, classes: int = 12, per_class: int = 3) -> Written:
         )
         for name in names:
             path = f"{base}/{label}/{name}.jpeg"
-            picture(root / path, _shows(label), "imagenet-v2/test")
-            written.splits["test"][path] = label
+            written.show(path, label, _shows(label), "imagenet-v2/test")
     return written
 
 
@@ -116,8 +118,7 @@ def imagenet_r(root: Path, classes: int = 200) -> Written:
     for label, wnid in enumerate(wnids(classes, "imagenet-r")):
         for number in range(1 + label % 2):
             path = f"imagenet-r/{wnid}/{('art', 'tattoo')[number]}_{number}.jpg"
-            picture(root / path, _shows(label, "imagenet-r"), "imagenet-r/test")
-            written.splits["test"][path] = label
+            written.show(path, label, _shows(label, "imagenet-r"), "imagenet-r/test")
     (root / "imagenet-r" / "README.txt").write_text("ImageNet-R\n")
     return written
 
@@ -127,8 +128,7 @@ def imagenet_a(root: Path, classes: int = 200) -> Written:
     written = Written(root, {"test": {}})
     for label, wnid in enumerate(wnids(classes, "imagenet-a")):
         path = f"imagenet-a/{wnid}/0.000116_digital clock _ digital clock_0.865{label:03d}.jpg"
-        picture(root / path, _shows(label, "imagenet-a"), "imagenet-a/test")
-        written.splits["test"][path] = label
+        written.show(path, label, _shows(label, "imagenet-a"), "imagenet-a/test")
     (root / "imagenet-a" / "README.txt").write_text("ImageNet-A\n")
     return written
 
@@ -139,8 +139,7 @@ def imagenet_sketch(root: Path, classes: int = 12, per_class: int = 3) -> Writte
     for label, wnid in enumerate(wnids(classes)):
         for number in range(per_class + (label == 4)):
             path = f"sketch/{wnid}/sketch_{number}.JPEG"
-            picture(root / path, _shows(label), "imagenet-sketch/test")
-            written.splits["test"][path] = label
+            written.show(path, label, _shows(label), "imagenet-sketch/test")
     return written
 
 
@@ -153,9 +152,8 @@ def dtd(root: Path, per_class: int = 2, classes: Sequence[str] = TEXTURES) -> Wr
         for number in range(len(splits) * per_class):
             split = list(splits)[number % len(splits)]
             name = f"{texture}/{texture}_{number + 1:04d}.jpg"
-            picture(root / "dtd" / "images" / name, texture, f"dtd/{split}")
+            written.show(f"dtd/images/{name}", label, texture, f"dtd/{split}")
             lists[splits[split]].append(name)
-            written.splits[split][f"dtd/images/{name}"] = label
     labels = root / "dtd" / "labels"
     labels.mkdir()
     for name, lines in lists.items():
@@ -172,9 +170,8 @@ def food101(root: Path, train: int = 3, test: int = 1, classes: Sequence[str] = 
         for number in range(train + test):
             split = "train" if number < train else "test"
             name = f"{dish}/{1005649 + 13 * number + label}"
-            picture(root / "food-101" / "images" / f"{name}.jpg", dish, f"food101/{split}")
+            written.show(f"food-101/images/{name}.jpg", label, dish, f"food101/{split}")
             lists[split].append(name)
-            written.splits[split][f"food-101/images/{name}.jpg"] = label
     meta = root / "food-101" / "meta"
     meta.mkdir()
     (meta / "classes.txt").write_text("\n".join(classes) + "\n")

@@ -8,9 +8,7 @@ compressed. Their MANIFEST.sha256 lists them and names the `data.dvc` that they 
 from __future__ import annotations
 
 import gzip
-import re
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 
 from tools.sharing.commands import OUTS
@@ -20,11 +18,10 @@ from wiseft.base.io import atomic_path, require_file, sha256_file
 from wiseft.errors import WiseftError
 from wiseft.study.config import paths
 from wiseft.study.targets import Targets
-from wiseft.thetas.damage import SUM, check_sum, sum_path, write_sum
+from wiseft.thetas.damage import check_sum, sum_path, write_sum
 
 LIMIT = 2_000_000
 """Bytes of a copy from which on an experiment's tables are left to DVC: git keeps all versions."""
-AGAIN = "write them again: make publish, or python -m tools.sharing copies where data/ is published"
 _VERSION = f"# Published with {OUTS} of SHA-256 "
 
 
@@ -75,10 +72,6 @@ def _content(copy: Path) -> bytes:
     return gzip.decompress(content) if copy.suffix == ".gz" else content
 
 
-def _sum(copy: Path) -> str:
-    return sha256(_content(copy)).hexdigest()
-
-
 def _copied(root: Path) -> Iterator[tuple[Path, Path]]:
     """Yield the places of all copies with their tables, from the root."""
     for found in sorted((root / paths.DATA / "tables").glob("*.parquet")):
@@ -107,26 +100,3 @@ def _large(path: Path) -> bool:
 
 def _present(folder: Path) -> list[Path]:
     return [p for p in sorted(folder.rglob("*")) if p.is_file() and p != folder / NAME]
-
-
-def copies_problems(root: Path) -> list[str]:
-    """Return a sentence for all in which copies, their list, data.dvc and data/ differ."""
-    folder, data = root / paths.PUBLISHED, root / paths.DATA
-    sums = read_manifest(folder)
-    listed = re.search(f"^{_VERSION}([0-9a-f]{{64}})$", (folder / NAME).read_text(), re.MULTILINE)
-    problems = []
-    if listed is None or listed[1] != sha256_file(root / OUTS):
-        problems.append(f"{OUTS} is not the one that {folder / NAME} names; {AGAIN}")
-    original = read_manifest(data) if (data / NAME).is_file() else {}
-    present = {path.relative_to(folder).as_posix() for path in _present(folder)}
-    for name in sorted(present | sums.keys()):
-        table = f"tables/{Path(name).name.removesuffix('.gz')}"
-        if name not in sums or name not in present:
-            problems.append(f"{folder / name} is {'missing' if name in sums else 'not listed'}")
-        elif sha256_file(folder / name) != sums[name]:
-            problems.append(f"{folder / name} is not as it is listed; {AGAIN}")
-        elif (
-            original and not name.endswith(f".{SUM}") and original.get(table) != _sum(folder / name)
-        ):
-            problems.append(f"{folder / name} is not {data / table} as published; {AGAIN}")
-    return problems

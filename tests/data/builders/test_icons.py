@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from tests.data.conftest import ROOT
-from tests.icon_package import SETS, SQUARE, use_listed, write_package
-from tools import icons as tool
+from tests.icon_package import use_listed, write_package
 
 from wiseft.errors import WiseftError
 from wiseft.images.store import open_split
@@ -154,16 +153,6 @@ def test_a_dataset_of_icons_is_prepared_with_its_class_names(package, options, t
     (folder / "datasets/tiny.yaml").write_text(yaml.safe_dump(entry))
     with pytest.raises(WiseftError, match="has 2 classes, but `classes` says 3"):
         prepare_dataset(Catalogue(tmp_path), "tiny", manifest, [package])
-
-
-def test_a_near_duplicate_goes_from_the_side_that_is_trained_on(monkeypatch, tmp_path):
-    # line-a draws the house as line-b does on a later side, but smaller and elsewhere.
-    use_listed(monkeypatch, tmp_path)
-    monkeypatch.setitem(SETS["line-a"], "home", SQUARE.replace("M3 3h18v18H3z", "M6 6h9v9H6z"))
-    gone, pairs = tool.near_duplicates(write_package(tmp_path / "p.tgz"))
-    assert gone["line-a"] == ["home"]
-    assert not gone.keys() & {"line-b", "late"}  # what is tested on stays
-    assert len(pairs) >= 1
 
 
 # ------------------------------------------------------------------------- the lists of the project

@@ -2,7 +2,7 @@
 
 Which sets are taken, what they are for, which words of a name say how an icon looks and not what it
 is, and the classes: all of that stands in ``icons.yaml``, by hand and with reasons. Icons that are
-left out stand in ``icons_left_out.json``, which `tools/icons.py` writes.
+left out stand in ``icons_left_out.json``; docs/icons.md says how they were found.
 """
 
 from __future__ import annotations
