@@ -144,6 +144,7 @@ def _child(
         for name in ("stdout", "stderr"):
             setattr(sys, name, io.TextIOWrapper(open(1, "wb", closefd=False), "utf-8", "replace"))  # noqa: SIM115
         os.chdir(folder)
+        sys.dont_write_bytecode = True  # a module that is imported here first would be compiled
         _guard(folder.resolve(), seen, loopback)
         if before is not None:
             before()
