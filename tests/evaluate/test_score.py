@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from tests import tiny_models as tiny
 from tests.evaluate.conftest import CLASSES, blobs, tiny_header, tiny_tensors
 from tests.weights.conftest import OPENAI_MEAN, OPENAI_STD, weights_of
+from torch.nn.functional import normalize
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from wiseft.base import library
@@ -105,6 +106,29 @@ def test_images_go_through_the_transform_of_the_model(tmp_path, how, steps):
             logits = model(torch.from_numpy(shown).permute(0, 3, 1, 2))
         expected[name] = (PER_CLASS, int((logits.argmax(dim=1) == place).sum()))
     assert score(tmp_path / "theta.safetensors", tmp_path / "photos").classes == expected
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 0, 3, 1]])
+def test_another_order_of_the_classes_that_fits_far_better_is_said(tmp_path, capsys, order):
+    """The head's rows are the means of the classes' features, which tell them apart."""
+    tensors = dict(tiny_tensors(1))
+    model = build_classifier(tiny_header(), tensors)
+    with torch.no_grad():
+        features = [model.image(model.pixels(images(place))) for place in range(4)]
+        means = torch.stack([normalize(each, dim=-1).mean(dim=0) for each in features])
+    rows = normalize(means - means.mean(dim=0), dim=-1)
+    tensors |= {"head.weight": rows[order], "head.bias": -rows[order] @ means.mean(dim=0)}
+    save_theta(tmp_path / "theta.safetensors", tensors, tiny_header())
+    folder = write_folder(tmp_path / "photos", CLASSES)
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["score", str(tmp_path / "theta.safetensors"), str(folder)])
+    said = capsys.readouterr().err
+    if order == sorted(order):
+        assert "order" not in said
+    else:
+        expected = sorted(f"{CLASSES[row]} is {CLASSES[at]}" for row, at in enumerate(order))
+        found = re.search(r"the head is right on .* in another order: what it calls (.*);", said)
+        assert found and sorted(found[1].split(", ")) == expected
 
 
 def test_predictions_are_among_the_folders_classes(tmp_path, theta):

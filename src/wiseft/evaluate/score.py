@@ -29,7 +29,15 @@ from wiseft.evaluate.views import check_logits
 from wiseft.foreign.as_classifier import classifier_of, raw, zero_shot_of
 from wiseft.foreign.class_names import names_in
 from wiseft.foreign.door import Features, Given, Opened, open_model
-from wiseft.foreign.folder_classes import RENAME, WNID, class_names_of, map_classes, require_names
+from wiseft.foreign.folder_classes import (
+    RENAME,
+    WNID,
+    better_in,
+    better_order,
+    class_names_of,
+    map_classes,
+    require_names,
+)
 from wiseft.foreign.named import local_path
 from wiseft.foreign.towers import has_head
 from wiseft.foreign.twins import told_apart, twins_of
@@ -326,6 +334,13 @@ def _score(
     for label, name in enumerate(names):
         own = found[labels == label, 0]
         classes[name] = (len(own), int(own.sum()))
+    if other := better_order(labels.numpy(), top[:, 0].numpy(), len(names)):
+        moved = [(names[row], names[at]) for row, at in enumerate(other[0]) if row != at]
+        meant = ", ".join(f"{called} is {real}" for called, real in moved[:5])
+        log.warning(
+            f"warning: the head {better_in(other, 'images')}: what it calls {meant}"
+            f"{', ...' * (len(moved) > 5)}; compare the names of its classes with the folders"
+        )
     pairs = zip(labels.tolist(), top[:, 0].tolist(), strict=True)
     named = [(names[label], names[best]) for label, best in pairs]
     return Score(

@@ -24,7 +24,7 @@ from wiseft.base.messages import quiet
 from wiseft.errors import WiseftError
 from wiseft.foreign.door import Features, Given
 from wiseft.foreign.ends import Ends
-from wiseft.foreign.folder_classes import better_order
+from wiseft.foreign.folder_classes import better_in, better_order
 from wiseft.foreign.twins import LEVEL, told_apart
 from wiseft.images.manifest import open_manifest
 from wiseft.images.store import open_split
@@ -174,9 +174,8 @@ def order_warnings(ends: Ends, predictions: Path) -> list[str]:
             order = json.dumps([names[place] for place in found[0]], ensure_ascii=False)
             shown = order if len(order) <= 400 else "NAMES"
             warnings.append(
-                f"warning: the head of {_MODEL[end]} is right on {100 * found[1]:.1f} % of the "
-                f"held-out images, but on {100 * found[2]:.1f} % with its classes in another "
-                f"order; if that is its own, give --classes '{shown}'"
+                f"warning: the head of {_MODEL[end]} {better_in(found, 'held-out images')}; "
+                f"if that is its own, give --classes '{shown}'"
             )
         elif clopper_pearson(right, n)[0] <= chance:
             warnings.append(
