@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from wiseft.base.tar import LARGEST, Member, Members, nested_members, shortened
 from wiseft.errors import WiseftError
 from wiseft.study.data.unpacking.members import members
 from wiseft.study.data.unpacking.plan import MARKER, Plan, refusal, safe_parts
-from wiseft.study.data.unpacking.zip_encryption import Decrypter
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +105,7 @@ class _Unpacking:
             return n
 
     def members(self) -> Members:
-        if self.password is None:
-            return members(self.archive)
-        return members(self.archive, partial(Decrypter, password=self.password.encode()))
+        return members(self.archive, self.password)
 
     def identity(self) -> dict[str, Any]:
         return {
