@@ -132,9 +132,10 @@ test-open-clip-next: $(STAMP) ## run the tests that call open_clip with another 
 		$(or $(TESTS),$$(grep -rlE '^ *(import|from) open_clip' tests --include='test_*.py'))
 
 .PHONY: test-storage
-test-storage: $(STAMP) ## test runs elsewhere: jobs that share no disk (needs rsync), and what snakedeploy makes
-	@tools/on_top.sh $(VENV) storage 'snakemake-storage-plugin-fs>=1.1' 'snakedeploy>=0.17'
-	@PATH="$(CURDIR)/$(BIN):$$PATH" build/storage/bin/python -m pytest tests/workflow/test_storage.py tests/workflow/test_module.py
+test-storage: $(STAMP) ## test runs elsewhere: jobs that share no disk (needs rsync), a cluster that is not Slurm's, and what snakedeploy makes
+	@tools/on_top.sh $(VENV) storage 'snakemake-storage-plugin-fs>=1.1' 'snakedeploy>=0.17' 'snakemake-executor-plugin-cluster-generic>=1.0.9'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" build/storage/bin/python -m pytest tests/workflow/test_storage.py tests/workflow/test_module.py \
+		tests/cluster/test_cluster_generic.py
 
 .PHONY: test-cluster
 test-cluster: $(STAMP) ## test the Slurm profile on a Slurm that is installed and started here (root, Debian)

@@ -116,7 +116,7 @@ def edit(path: Path, replacements: dict[str, str]) -> None:
 
 
 class Submission:
-    """Snakemake with the Slurm profile, beside the test; ended with its jobs if still running."""
+    """Snakemake with a cluster's profile, beside the test; ended with its jobs if still running."""
 
     def __init__(
         self,
@@ -124,8 +124,9 @@ class Submission:
         *arguments: str,
         experiment: str | None = SMOKE,
         config: Sequence[str] = (),
+        profile: str = PROFILE,
     ):
-        options = ["--workflow-profile", PROFILE]
+        options = ["--workflow-profile", profile]
         if experiment is not None:
             options += ["--config", f"experiment={experiment}", *config]
         # The first look at the jobs after a second, not fifteen: what the tests wait for most.

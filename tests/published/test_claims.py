@@ -249,6 +249,47 @@ def test_differences_are_paired_by_run_and_their_interval_is_students() -> None:
     assert number - low > spread
 
 
+def test_differences_to_both_ends_are_paired_over_images() -> None:
+    """One run's accuracies on the same images, resampled; known is alpha 0.5 against the ends."""
+    random = np.random.default_rng(5)
+    right = random.random((2000, 1)) < [0.5, 0.7, 0.8]  # columns: alphas 0, 0.5, 1
+    right[:1500] = right[:1500, :1]  # most images are right or wrong for all of them
+    draws = np.array([right[random.integers(2000, size=2000)].mean(axis=0) for _ in range(2000)])
+
+    def ends(draws: np.ndarray) -> tuple[float, float, float]:
+        return draws.mean(), *np.quantile(draws, [0.025, 0.975])
+
+    about = {"model": "m", "method": "end-to-end", "run": "r", "seed": "0", "dataset": "s"}
+    about |= {"combination": "weight"}
+    names = ("difference", "ci_low", "ci_high")
+    contrasts = ["0.500-vs-0.000", "0.500-vs-1.000"]
+    found = [ends(draws[:, 1] - draws[:, at]) for at in (0, 2)]
+    compared = [
+        {**about, "contrast": name, **dict(zip(names, each, strict=True))}
+        for name, each in zip(contrasts, found, strict=True)
+    ]
+    table = frame_of(compared, COMPARISONS)
+
+    def measure(contrast: Any, against: dict[str, Any]) -> claims.Number:
+        rows = {"method": "end-to-end", "dataset": "s", "contrast": contrast}
+        asked = {"rows": rows, "against": against, "bound": (0, None)}
+        return claims.measure(
+            Check(experiment="x", table="comparisons", value="difference", **asked), table
+        )
+
+    one = {"contrast": contrasts[1]}
+    for got, true in (
+        (measure(contrasts, {}), ends(draws[:, 1] - draws[:, [0, 2]].mean(axis=1))),
+        (measure(contrasts[0], one), ends(draws[:, 2] - draws[:, 0])),
+    ):
+        number, low, high, about_what = got
+        assert number == pytest.approx(true[0])
+        assert low <= true[1] + 1e-3 and true[2] - 1e-3 <= high, "no narrower than the true one"
+        unpaired = np.hypot(*[np.diff(ends(draws[:, at])[1:])[0] for at in (0, 2)])
+        assert high - low < unpaired, "and narrower than one that takes images for different"
+        assert about_what == "test images"
+
+
 def test_the_height_above_a_curve() -> None:
     curve = {0.0: (0.80, 0.70), 0.5: (0.90, 0.80), 1.0: (0.95, 0.60)}
     table = grid(

@@ -6,9 +6,10 @@ table there, from the copies in git. The check holds if the whole 95 % interval 
 bound, it is refuted if the whole interval lies outside, and else it is open.
 
 Intervals of comparisons and of choices of alpha are those of the stage tabulate: over models of
-several pre-trainings, or over test images (the mean over runs of their ends). Intervals of other
-differences add those of their rows as if no image were in both, which is too wide; and, of three
-runs or more, Student's t.
+several pre-trainings, or over test images (the mean over runs of their ends). A difference of two
+comparisons has the sum of their half widths, which no pairing of the images exceeds. Intervals of
+other differences add those of their rows as if no image were in both: they are "unpaired", and
+usually too wide. Both add Student's t, of three runs or more.
 """
 
 from __future__ import annotations
@@ -205,8 +206,9 @@ def _difference(check: Check, frame: pd.DataFrame) -> Number:
         raise WiseftError("no run has both the rows and those of `against`")
     if "model" in on and each.index.get_level_values("model").nunique() > 1:
         each, name = each.groupby("model").mean(), "pre-trainings"
-    half = np.hypot(first["half"], second["half"]).mean()
-    about = [] if np.isnan(half) else ["test images, unpaired"]
+    paired = "contrast" in frame  # both are of the same images: at worst they add up
+    half = (np.add if paired else np.hypot)(first["half"], second["half"]).mean()
+    about = [] if np.isnan(half) else ["test images" if paired else "test images, unpaired"]
     number, half = each.mean(), np.nan_to_num(half)
     if len(each) >= FEWEST_MODELS:
         spread = np.std(each.to_numpy(float), ddof=1) / np.sqrt(len(each))
