@@ -173,19 +173,26 @@ lint: $(STAMP) ## check style, types, rules, words and who imports whom
 format: $(STAMP) ## format Python and rules in place
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/snakefmt Snakefile workflow
 
-# In an environment of its own, which has nothing of the workflow's: 170 MB, a few seconds.
-$(DOCS)/.installed: pyproject.toml
+# In environments of their own, which have nothing of the workflow's: 170 MB, a few seconds.
+$(DOCS)/.installed $(DOCS)-next/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer was found; set PYTHON=/path/to/python3" >&2; exit 1; }
-	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
-	@$(DOCS)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' > $(DOCS)/requirements.txt
-	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(DOCS)/requirements.txt
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs$(if $(filter %-next/.installed,$@),-next)"], sep="\n")' > $(@D)/requirements.txt
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $(@D)/requirements.txt
 	@touch $@
 
 .PHONY: docs
 docs: $(DOCS)/.installed ## build the documentation site; a link that leads nowhere fails it
+	@PYTHONPATH=src $(DOCS)/bin/python -m tools.site
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 	@$(DOCS)/bin/python -m tools.site.search
 	@echo "Site: build/site/index.html"
+
+.PHONY: docs-next
+docs-next: $(DOCS)-next/.installed ## build the same pages with Zensical, the successor of mkdocs, into build/site-next
+	@PYTHONPATH=src $(DOCS)-next/bin/python -m tools.site
+	@SITE=build/site-next $(DOCS)-next/bin/zensical build --clean --strict
+	@cd build/site-next && find ../site-pages -name '*.md' -printf '%P\n' | sed 's/md$$/html/' | xargs ls > /dev/null
 
 .PHONY: bench
 bench: $(STAMP) ## measure, and write benchmarks/results/*.json
@@ -207,4 +214,4 @@ pull: $(STAMP) ## get published data/ to continue from: verify it, mark it as up
 .PHONY: clean-venv
 clean-venv: ## remove the virtual environments
 	@test -z "$(OWNER)" || { echo "error: $(VENV) is the environment of $(OWNER); remove it there" >&2; exit 1; }
-	@rm -rf $(VENV) $(DOCS)
+	@rm -rf $(VENV) $(DOCS) $(DOCS)-next

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.test_repository import ROOT, tracked
+from tools.site.__main__ import write
 from tools.site.api import api_pages
 from tools.site.commands import commands_page
 from tools.site.moved import MOVED, redirect
@@ -114,3 +115,22 @@ def test_every_module_with_documented_code_is_in_the_reference():
     assert {f"{name}.md" for name in pages if name != "index"} == set(
         re.findall(r"\]\(([^)]+)\)", pages["index"])
     )
+
+
+def test_the_tree_has_what_its_pages_link_to_and_the_navigation_lists_it(tmp_path):
+    """Without the anchors of modules, which only a build knows."""
+    write(tmp_path / "tree")
+    pages = {path.relative_to(tmp_path / "tree").as_posix() for path in tmp_path.rglob("*.md")}
+    for name in pages:
+        page = tmp_path / "tree" / name
+        links = LINK.findall(outside_code(page.read_text()))
+        paths = {link.partition("#")[0] for link in links if not name.startswith("files/")}
+        assert {path for path in paths if not (page.parent / path).exists()} == set(), name
+    nav = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
+    assert sorted(re.findall(r": (\S+\.md)$", nav, flags=re.MULTILINE)) == sorted(
+        name for name in pages if not name.startswith("files/")
+    )
+    claims = (tmp_path / "tree/files/config/claims.yaml.md").read_text()
+    assert (ROOT / "config/claims.yaml").read_text() in claims
+    assert "(files/config/claims.yaml.md)" in (tmp_path / "tree/claims.md").read_text()
+    assert "search: {exclude: true}" in claims

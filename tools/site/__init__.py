@@ -1,1 +1,1 @@
-"""The documentation site: the repository's Markdown files and a generated reference, by mkdocs."""
+"""The pages of the site: the repository's Markdown files and a generated reference."""
