@@ -10,6 +10,7 @@ import pytest
 
 from wiseft.base.io import (
     atomic_path,
+    check_writable,
     read_json,
     read_object,
     require_file,
@@ -93,3 +94,22 @@ def test_a_folder_is_not_written_over_and_nothing_lies_beside_it(tmp_path: Path)
     with pytest.raises(WiseftError, match="it is a folder"), atomic_path(tmp_path / "out"):
         raise AssertionError("nothing is to be written")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("name", ["null", "absent.json"])
+def test_a_device_is_not_replaced_nor_anything_put_beside_it(name: str, monkeypatch):
+    def touched(*_: object, **__: object) -> None:
+        raise AssertionError("something was made in /dev")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", touched)
+    monkeypatch.setattr("wiseft.base.io.temporary_file", touched)
+    for write in (check_writable, lambda path: write_text(path, "x")):
+        with pytest.raises(WiseftError, match=rf"cannot write /dev/{name}: it is a device"):
+            write(Path("/dev") / name)
+
+
+def test_a_named_pipe_stays_what_it_is(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WiseftError, match="it is a device; give the name of a file"):
+        write_text(tmp_path / "pipe", "x")
+    assert (tmp_path / "pipe").is_fifo()

@@ -39,12 +39,11 @@ def atomic_path(path: Path | str, size: int | None = None) -> Iterator[Path]:
         size: bytes that will be written, where they are known: for the message of a full disk.
 
     Raises:
-        WiseftError: if the path is a folder, or the disk is full, whatever error the writer makes
-            of that.
+        WiseftError: if the path is a folder or a device, or the disk is full, whatever error the
+            writer makes of that.
     """
     path = Path(path)
-    if path.is_dir():
-        raise WiseftError(f"cannot write {path}: it is a folder; give the name of a file")
+    _check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(path.parent, *_stem_and_suffix(path)) as temporary:
         with told_when_full(path, temporary, size):
@@ -73,16 +72,23 @@ def remove_leftovers_of(path: Path) -> None:
     remove_leftovers(path.parent, *_stem_and_suffix(path))
 
 
+def _check_file(path: Path) -> None:
+    # A rename replaces whatever has the name: for root even /dev/null, for the whole machine.
+    if path.is_dir():
+        raise WiseftError(f"cannot write {path}: it is a folder; give the name of a file")
+    if (path.exists() and not path.is_file()) or path.absolute().parent == Path("/dev"):
+        raise WiseftError(f"cannot write {path}: it is a device; give the name of a file")
+
+
 def check_writable(path: Path) -> None:
     """Check that a file can be written, before the work whose result it is.
 
     What killed processes left of earlier attempts is removed.
 
     Raises:
-        WiseftError: if the folder can't be made or written to, or the path is a folder.
+        WiseftError: if the folder can't be made or written to, or the path is a folder or a device.
     """
-    if path.is_dir():
-        raise WiseftError(f"cannot write {path}: it is a folder; give the name of a file")
+    _check_file(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers_of(path)
