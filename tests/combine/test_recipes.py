@@ -17,7 +17,7 @@ from wiseft.cli.options import parse_recipe
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.held_out import HELD_OUT
 from wiseft.combine.linear_combination import combine, interpolate
-from wiseft.combine.recipes import groups
+from wiseft.combine.recipes import linear
 from wiseft.combine.recipes.patching import patched
 from wiseft.errors import WiseftError
 from wiseft.images.store import open_manifest
@@ -82,25 +82,10 @@ def test_uniform_soup(files: list[Path], tmp_path: Path) -> None:
 
 
 def test_recipe_from_a_file(files: list[Path], tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text("kind: groups\nalphas: {'re:.*': 0.3}\n")
+    (tmp_path / "recipe.yaml").write_text("kind: linear\ncoefficients: [0.7, 0.3]\n")
     run("combine", "--recipe", f"@{tmp_path}/recipe.yaml", *files[:2], "--output", tmp_path / "t")
     wanted = interpolate(random_tensors(0), random_tensors(1), 0.3)
     assert_equal(load_theta(tmp_path / "t").tensors, wanted)
-
-
-def test_groups(files: list[Path], tmp_path: Path) -> None:
-    alphas = {"stem": 0.0, "blocks.0-1": 0.25, "blocks.2-": 0.5, "tail": 0.75, "head": 1.0}
-    theta = combined({"kind": "groups", "alphas": alphas}, files[:2], tmp_path / "theta")
-    start, end = random_tensors(0), random_tensors(1)
-    for name, alpha in {
-        "image.conv1.weight": 0.0,
-        "image.layer1.0.conv1.weight": 0.25,
-        "image.layer3.0.bn1.running_mean": 0.5,
-        "image.attnpool.q_proj.bias": 0.75,
-        "head.weight": 1.0,
-    }.items():
-        wanted = interpolate({"w": start[name]}, {"w": end[name]}, alpha)["w"]
-        assert torch.equal(theta.tensors[name], wanted), name
 
 
 def test_patching_with_the_head_of_another(files: list[Path], tmp_path: Path) -> None:
@@ -204,7 +189,7 @@ def test_fisher(files: list[Path], manifest: Path, tmp_path: Path) -> None:
     ("recipe", "n", "options", "message"),
     [
         ({"kind": "soup-uniform"}, 1, [], "collection of at least 2"),
-        ({"kind": "groups", "alphas": {"re:.*": 0.5}}, 3, [], "collection of at most 2"),
+        ({"kind": "lines"}, 3, [], "collection of at most 2"),
         ({"kind": "linear", "coefficients": [0.5, 0.5]}, 3, [], "3 inputs but 2 coefficients"),
         ({"kind": "patching", "alpha": [0.5, 0.5, 0.5]}, 2, [], "3 alphas were given for 1 tasks"),
         ({"kind": "soup-greedy"}, 2, [], "soup-greedy, --input: key `dataset` is missing, but .*M"),
@@ -242,7 +227,7 @@ def test_theta_that_does_not_fit_is_named(files: list[Path], tmp_path: Path) -> 
     [
         ("{", "--recipe is not valid JSON"),
         ("{}", "--recipe: key `kind` is missing"),
-        ('{"kind": "average"}', "there is no recipe 'average'; choose one of dare, fisher, groups"),
+        ('{"kind": "average"}', "there is no recipe 'average'; choose one of dare, fisher, linear"),
         ('{"kind": "linear"}', "key `coefficients` is missing"),
         ('{"kind": "linear", "coefficients": [0.5, 0.4]}', "sum to 0.9, but must sum to 1"),
         ('{"kind": "linear", "coefficients": []}', "must sum to 1"),
@@ -256,12 +241,6 @@ def test_theta_that_does_not_fit_is_named(files: list[Path], tmp_path: Path) -> 
             "`scale.0` is 1e.308, but must be at",
         ),
         ('{"kind": "ties", "scale": -101}', "key `scale` is -101, but must be at least -100"),
-        ('{"kind": "groups", "alphas": {}}', "key `alphas` is {}, but must be a collection"),
-        (
-            '{"kind": "groups", "alphas": {"head": 2}}',
-            "key `alphas.head` is 2, but must be at most",
-        ),
-        ('{"kind": "groups", "alphas": {"head": 0.1234}}', "more than three decimals"),
     ],
 )
 def test_wrong_recipe(text: str, message: str) -> None:
@@ -270,10 +249,10 @@ def test_wrong_recipe(text: str, message: str) -> None:
 
 
 def test_recipes() -> None:
-    text = '{"kind": "groups", "alphas": {"head": 1, "re:image.*": 0.5}}'
+    text = '{"kind": "linear", "coefficients": [1, 0]}'
     options, inputs = parse_recipe(text, {"thetas": [Path("a"), Path("b")]})
-    assert isinstance(options, groups.Options)
-    assert options.alphas == {"head": 1.0, "re:image.*": 0.5}
+    assert isinstance(options, linear.Options)
+    assert options.coefficients == [1.0, 0.0]
     assert inputs.thetas == [Path("a"), Path("b")]
 
 
@@ -281,7 +260,6 @@ def test_recipes() -> None:
     ("recipe", "n"),
     [
         ({"kind": "soup-uniform"}, 3),
-        ({"kind": "groups", "alphas": {"re:.*": 0.3}}, 2),
         ({"kind": "patching", "alpha": 0.3}, 2),
         ({"kind": "lines"}, 2),
         ({"kind": "slerp", "alpha": 0.3}, 2),

@@ -368,7 +368,6 @@ def test_what_a_merged_model_is_made_of_must_be_there(
         ({"recipe": {"kind": "patching"}}, "key `alpha`"),
         ({"recipe": {"kind": "patching", "alpha": 2}}, "at most 1"),
         ({"seeds": None}, "recipe soup-uniform: key `thetas`"),
-        ({"recipe": {"kind": "groups", "alphas": {"head": 1}}}, "recipe groups: key `thetas`"),
         ({"recipe": {"kind": "soup-greedy"}}, "also takes dataset, but there are only models for"),
         ({"recipe": {"kind": "fisher"}}, "also takes fisher, but there are only models for"),
         ({"of": ""}, "at least 1 character"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wiseft.base.stages import VERSION
-from wiseft.base.training_progress import JsonLines
+from wiseft.base.training_progress import Progress
 from wiseft.cli import main
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.study.config.machine import HowSettings
@@ -84,19 +84,19 @@ def test_json_lines_continue_after_a_kill(train, settings, monkeypatch):
     lines = [json.loads(line) for line in there]
     assert [line["step"] for line in lines] == list(range(1, 10))
     assert [line["loss"] for line in lines] == pytest.approx([float(row[2]) for row in rows])
-    add = JsonLines.add
+    file, tell = train.outputs().curve.with_suffix(".jsonl"), Progress.__call__
 
-    def killed(self: JsonLines, step: int, *values: float) -> None:
-        add(self, step, *values)
-        if step == 6:
-            self._file.write('{"step": 7, "lo')
+    def killed(self: Progress, step: int, *values: float) -> None:
+        if step == 7:  # within the write of its line
+            with file.open("a") as torn:
+                torn.write('{"step": 7, "lo')
             raise KeyboardInterrupt
+        tell(self, step, *values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(JsonLines, "add", killed)
+        patch.setattr(Progress, "__call__", killed)
         with pytest.raises(KeyboardInterrupt):
             train(chosen, execution=execution)
-    file = train.outputs().curve.with_suffix(".jsonl")
     assert file.read_text().endswith('{"step": 7, "lo')
     train(chosen, execution=execution)
     assert "resuming after step 4" in train.log

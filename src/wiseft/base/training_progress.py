@@ -98,47 +98,33 @@ class Progress:
 
 @contextlib.contextmanager
 def steps_told(progress: Progress, json_lines: Path | None) -> Iterator[Report]:
-    """Yield what is told of every step: the progress and, where wanted, a line of a JSON file."""
-    lines = JsonLines(json_lines) if json_lines else None
+    """Yield what is told of every step: the progress and, where wanted, a line of a JSON file.
 
-    def report(step: int, loss: float, learning_rate: float, images: int) -> None:
-        progress(step, loss, learning_rate, images)
-        if lines:
-            lines.add(step, loss, learning_rate, progress.images_per_second)
-
-    try:
-        yield report
-    finally:
-        progress.close()
-        if lines:
-            lines.close()
-
-
-class JsonLines:
-    """Writes each step at once, as a line; the first replaces what an earlier process, which was
-    killed or whose training was another, wrote from that step on.
+    The first line replaces what an earlier process, which was killed or whose training was another,
+    wrote from that step on.
     """
+    with contextlib.ExitStack() as stack:
+        stack.callback(progress.close)
+        file: TextIO | None = None
 
-    def __init__(self, path: Path):
-        self._path = path
-        self._file: TextIO | None = None
+        def report(step: int, loss: float, learning_rate: float, images: int) -> None:
+            nonlocal file
+            progress(step, loss, learning_rate, images)
+            if json_lines and file is None:
+                _keep_before(step, json_lines)
+                file = stack.enter_context(json_lines.open("a", encoding="utf-8"))
+            if file:
+                values = {"step": step, "loss": loss, "learning_rate": learning_rate}
+                values["images_per_second"] = round(progress.images_per_second, 2)
+                print(json.dumps(values), file=file, flush=True)
 
-    def add(self, step: int, loss: float, learning_rate: float, images_per_second: float) -> None:
-        """Write a step, counted from 1."""
-        if self._file is None:
-            there = self._path.read_text(errors="replace") if self._path.is_file() else ""
-            found = [re.match(r'{"step": (\d+),.*}\n', line) for line in there.splitlines(True)]
-            write_text(self._path, "".join(one[0] for one in found if one and int(one[1]) < step))
-            self._file = self._path.open("a", encoding="utf-8")
-        values = {"loss": loss, "learning_rate": learning_rate}
-        line = {"step": step, **values, "images_per_second": round(images_per_second, 2)}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        yield report
 
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
+
+def _keep_before(step: int, path: Path) -> None:
+    there = path.read_text(errors="replace") if path.is_file() else ""
+    found = [re.match(r'{"step": (\d+),.*}\n', line) for line in there.splitlines(True)]
+    write_text(path, "".join(one[0] for one in found if one and int(one[1]) < step))
 
 
 def duration(seconds: float) -> str:

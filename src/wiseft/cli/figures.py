@@ -54,9 +54,7 @@ def figure(
 
 
 def paper_figures(
-    output_dir: Annotated[Path, typer.Option()],
-    experiment: str = "paper",
-    root: Root = Path(),
+    output_dir: Annotated[Path, typer.Option()], experiment: str = "paper", root: Root = Path()
 ) -> None:
     """Draw the paper's figures from published numbers, and from the numbers measured here.
 

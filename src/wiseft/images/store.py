@@ -20,12 +20,7 @@ from numpy.typing import NDArray
 from wiseft.errors import WiseftError
 from wiseft.images.cache import open_cache
 from wiseft.images.decode import FittedImages, FolderImages
-from wiseft.images.index import (
-    GROUP_PREFIX,
-    OTHER_LABELS,
-    check_hash,
-    read_index,
-)
+from wiseft.images.index import GROUP_PREFIX, OTHER_LABELS, check_hash, read_index
 from wiseft.images.manifest import Manifest, SplitFiles, open_manifest
 from wiseft.images.node import near
 from wiseft.images.seen import Seen

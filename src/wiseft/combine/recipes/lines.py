@@ -49,15 +49,9 @@ def apply(options: Options, inputs: TwoThetas, *_: Any) -> Mixture:
     thetas = open_thetas(inputs.thetas)
     parts, blocks = parts_of(thetas[0].tensors)
     if unknown := [name for name, part in parts.items() if part is None]:
-        raise WiseftError(
-            f"the depth of tensor {unknown[0]} is not known; give the parts alphas with the recipe "
-            "groups instead"
-        )
+        raise WiseftError(f"LiNeS scales by depth, and that of tensor {unknown[0]} is not known")
     if blocks < 2:
-        raise WiseftError(
-            f"LiNeS scales by depth, and this image tower has {blocks} blocks; give its parts "
-            "alphas with the recipe groups instead"
-        )
+        raise WiseftError(f"LiNeS scales by depth, and this image tower has {blocks} blocks")
     scales = {part: 0.0 if part in _FROZEN else options.alpha for part in parts.values() if part}
     for index in range(blocks):
         scales[f"blocks.{index}"] = options.alpha + options.beta * (index / (blocks - 1))

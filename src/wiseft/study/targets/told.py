@@ -22,11 +22,8 @@ from wiseft.study.targets.runs import Runs
 
 KEPT = "kept"
 """The view of a kept dataset: through a head of its own prompts."""
-_GLYPH_KEYS = {
-    "glyph_size",
-    "pen_glyphs",
-    "icons",
-}  # what rendering depends on, of all pre-training
+_GLYPH_KEYS = {"glyph_size", "pen_glyphs", "icons"}
+"""What rendering depends on, of all pre-training."""
 _NOT_OF_WEIGHTS = {"title", "calibrate", "label_map", "names_of", "pretrain", "precision"}
 _STATISTICS = {
     *("averages", "held_out", "test_split", "reference", "bootstrap", "alphas", "combinations"),
