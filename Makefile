@@ -144,7 +144,7 @@ test-cluster: $(STAMP) ## test the Slurm profile on a Slurm that is installed an
 .PHONY: test-page
 test-page: $(STAMP) ## test the interactive page in Chromium, which is installed if it is missing (root, Debian)
 	@tools/browser.sh
-	@$(BIN)/python -m pytest tests/figures/test_page_browser.py
+	@$(BIN)/python -m pytest tests/figures/test_page_browser.py tests/sweep/test_pages_in_browser.py
 
 .PHONY: test-faults
 test-faults: $(STAMP) ## attack it: kills, damage, hostile files, full disks, mirrors (SIZE=small: 3 minutes; SEED=n)
