@@ -8,7 +8,7 @@ import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file
 from tests.combine.conftest import tiny_header
-from tests.combine.test_groups import VIT
+from tests.combine.test_parts import VIT
 
 from wiseft.cli.options import parse_recipe
 from wiseft.combine.files import combine_files

@@ -500,6 +500,20 @@ def test_scores_that_are_no_shares(tmp_path):
         )
 
 
+def test_means_between_0_and_1_of_scores_beyond_are_no_percent(tmp_path):
+    z, f = ends(tmp_path)
+
+    def evaluate(model):
+        for name, values in load_file(model).items():
+            for number, value in enumerate(values):
+                score = 0.3 + 0.1 * float(value) + (3 if number % 2 else -3)
+                yield {"set": name, "id": number, "score": score, "metric": "reward"}
+
+    result = wiseft.sweep_with(z, f, evaluate, tmp_path / "out", **ROLES, **GRID)
+    assert result.table["value"].between(0, 1).all() and (result.table["ci_low"] < 0).any()
+    assert "%" not in summary(result).split("recommended")[0]
+
+
 def test_one_model_twice_is_not_recommended(tmp_path):
     z, _ = ends(tmp_path)
     result = wiseft.sweep_with(z, z, counted(), tmp_path / "out", **ROLES, alphas=[])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.combine.conftest import tiny_header
-from tests.combine.test_groups import VIT
+from tests.combine.test_parts import VIT
 from tests.sweep.own import ROLES
 
 import wiseft

@@ -123,9 +123,11 @@ def _retained(table: pd.DataFrame, kept: str, alpha: float) -> str:
 
 
 def is_shares(table: pd.DataFrame) -> bool:
-    """Whether all values are shares, which are shown in percent."""
+    """Whether all values and their intervals are shares, which are shown in percent."""
     turned = table["metric"].str.startswith(schema.TURNED).any()
-    return bool(table["value"].between(0, 1).all()) and not turned
+    numbers = table[["value", "ci_low", "ci_high"]].astype(float)
+    beyond = (numbers < -1e-9) | (numbers > 1 + 1e-9)  # rounded
+    return not (turned or beyond.any(axis=None))
 
 
 def _has_chart(table: pd.DataFrame) -> bool:
