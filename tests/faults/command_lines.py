@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -124,6 +126,12 @@ def _line(rng: Random, number: int) -> list[str]:
     return words
 
 
+def _unasked(seen: list[str], words: list[str], folder: Path) -> list[str]:
+    """Return what was noted but for files in folders that the line itself names, such as `..`."""
+    named = {(folder / word).resolve() for word in words if len(word) < 256}
+    return [one for one in seen if Path(one.removeprefix("writes ")).parent not in named]
+
+
 def attack(ground: Ground, rng: Random, number: int) -> Found:
     """Give one command line."""
     words = _line(rng, number)
@@ -131,6 +139,7 @@ def attack(ground: Ground, rng: Random, number: int) -> Found:
     folder = ground.world.copy(f"lines-{number}")
     try:
         ended = run(command(*words), folder)
+        ended = replace(ended, seen=_unasked(ended.seen, words, folder))
         return ground.common(what, ended) or Found(what)
     finally:
         shutil.rmtree(folder)

@@ -165,7 +165,7 @@ def _child(
 
 
 def _guard(folder: Path, seen: int, loopback: bool) -> None:
-    """Note what no command of ours does, and let nothing leave this machine."""
+    """Note what no command of ours does; let nothing leave this machine or be written elsewhere."""
     allowed = (str(folder), tempfile.gettempdir(), "/dev/", "/proc/self/")
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -183,6 +183,7 @@ def _guard(folder: Path, seen: int, loopback: bool) -> None:
                 whole = os.path.realpath(os.fsdecode(path))
                 if not whole.startswith(allowed):
                     os.write(seen, f"writes {whole}\n".encode())
+                    raise PermissionError(errno.EACCES, "Permission denied", whole)
 
     sys.addaudithook(hook)
 
