@@ -2,6 +2,7 @@
 # What there is to run: config/experiments. How to run it: profiles/default, profiles/slurm.
 
 import gc
+from inspect import isfunction, signature
 
 # What planning makes stays: looking for garbage among it as often as usual takes a tenth of the time.
 gc.set_threshold(50_000, 20, 20)
@@ -64,6 +65,12 @@ localrules:
     data,
     prefetch,
     tables,
+
+
+# Planning asks for the signature of each of these functions several times for every job.
+for each in workflow.rules:
+    for function in filter(isfunction, [*each.input, *each.params]):
+        function.__signature__ = signature(function)
 
 
 # Once, and also in a dry run: what only the user can bring, and where models run.
