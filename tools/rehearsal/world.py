@@ -29,8 +29,8 @@ from wiseft.study.targets import Targets
 
 log = logging.getLogger(__name__)
 
-TRAIN_SAMPLES = 40
-"""Images that a train split has at least."""
+TRAIN_SAMPLES = 100
+"""Images that a train split has at least; of fewer of 120 a draw may lack one of ten classes."""
 IMAGES = 120
 """Of a split of a dataset that is made by code, at most: a whole number of digits and
 corruptions."""
