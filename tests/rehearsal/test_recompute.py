@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from tools.rehearsal import __main__ as rehearsal
@@ -208,3 +209,11 @@ def call(*arguments: object) -> None:
     with pytest.raises(SystemExit) as left:
         main([str(argument) for argument in arguments])
     assert not left.value.code
+
+
+def test_ties_are_nobodys_mistake() -> None:
+    cell, labels = ("run", "imagenet-v2", "test"), np.zeros(10, np.int64)
+    right = {0.0: labels, 1.0: labels}
+    table = {cell: (10, {0.0: 0.8, 1.0: 1.0})}  # two images of ten are turned
+    assert recompute.findings(table, {cell: recompute.Told(labels, 2, right, {})})
+    assert not recompute.findings(table, {cell: recompute.Told(labels, 2, right, {0.0: 1})})

@@ -38,7 +38,9 @@ Scores = dict[float, float]
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 BATCH = 250
 OFF_BY = 1.5
-"""Images that rounding may turn, and a half."""
+"""Images that rounding may turn beside ties, and a half."""
+TIE = 1e-6
+"""Between the right class's logit and the best other one, as a share of the largest logit."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,14 @@ class Told:
         labels: class of each image, (n,).
         classes: how many there are.
         predictions: by alpha, (n,).
+        ties: by alpha, images of which rounding alone says whether they are right. ImageNet has two
+            missiles and two sunglasses by the paper's names, whose zero-shot logits are equal.
     """
 
     labels: np.ndarray
     classes: int
     predictions: Mapping[float, np.ndarray]
+    ties: Mapping[float, int]
 
     def scores(self, shift: int = 0, reverse: bool = False) -> Scores:
         """Return the accuracies; with the labels shifted, or alpha reversed, if asked for."""
@@ -159,7 +164,8 @@ def predicted(theta_0: Path, theta_1: Path, given: Labelled, alphas: Sequence[fl
     images = torch.tensor(pixels, dtype=torch.float32).permute(0, 3, 1, 2)
     towers_equal = all(zero[name].equal(one[name]) for name in zero if name.startswith("image."))
     members = given.members or tuple((label,) for label in range(len(header["class_names"])))
-    features, predictions = None, {}
+    features, predictions, ties = None, {}, {}
+    rows, labels = torch.arange(len(images)), torch.tensor(np.array(given.labels))
     for alpha in alphas:
         weights = {name: (1 - alpha) * zero[name] + alpha * one[name] for name in zero}
         if features is None or not towers_equal:
@@ -167,8 +173,14 @@ def predicted(theta_0: Path, theta_1: Path, given: Labelled, alphas: Sequence[fl
         logits = features @ weights["head.weight"].T + weights["head.bias"]
         padded = torch.nn.functional.pad(logits, (0, 1), value=-torch.inf)  # a class may have none
         best = [padded[:, [*each, -1]].max(dim=1).values for each in members]
-        predictions[alpha] = torch.stack(best, dim=1).argmax(dim=1).numpy()
-    return Told(np.array(given.labels), len(members), predictions)
+        scores = torch.stack(best, dim=1)
+        predictions[alpha] = scores.argmax(dim=1).numpy()
+        right = scores[rows, labels]
+        scores[rows, labels] = -torch.inf
+        ties[alpha] = int(
+            ((right - scores.max(dim=1).values).abs() < TIE * logits.abs().max()).sum()
+        )
+    return Told(labels.numpy(), len(members), predictions, ties)
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -219,16 +231,19 @@ def findings(cells: Mapping[Cell, tuple[int, Scores]], told: Mapping[Cell, Told]
         n, scores = cells[cell]
         right = each.scores()
         scores = {alpha: value for alpha, value in scores.items() if alpha in right}
-        if n == len(each.labels) and _equal(scores, n, right):
+        if n == len(each.labels) and _equal(scores, n, right, each.ties):
             continue
         numbers = {f"the numbers of {' '.join(c)}": told[c].scores() for c in told if c != cell}
         numbers |= {name: mistaken(each) for name, mistaken in MISTAKES.items()}
-        names = [name for name, other in numbers.items() if _equal(scores, n, other)]
+        names = [name for name, other in numbers.items() if _equal(scores, n, other, {})]
         values = ", ".join(f"{a:g}: {v:.3f} for {right[a]:.3f}" for a, v in scores.items())
         images = f"{n} images for {len(each.labels)}; " if n != len(each.labels) else ""
         sentences.append(f"{' '.join(cell)}: {' or '.join(names) or 'unknown'} ({images}{values})")
     return sentences
 
 
-def _equal(one: Scores, n: int, other: Scores) -> bool:
-    return all(abs(value - other.get(alpha, np.nan)) * n < OFF_BY for alpha, value in one.items())
+def _equal(one: Scores, n: int, other: Scores, ties: Mapping[float, int]) -> bool:
+    return all(
+        abs(value - other.get(alpha, np.nan)) * n < OFF_BY + ties.get(alpha, 0)
+        for alpha, value in one.items()
+    )
