@@ -79,6 +79,8 @@ def cut_experiment(entry: dict[str, Any]) -> dict[str, Any]:
     """Return an experiment with one seed of everything, and as few resamples as there may be."""
     cut = {**entry, "seeds": entry.get("seeds", [0])[:1], "bootstrap": {"resamples": 100}}
     cut.pop("method_seeds", None)
+    if own := entry.get("model_seeds"):
+        cut["model_seeds"] = {model: seeds[:1] for model, seeds in own.items()}
     if baselines := entry.get("baselines"):
         cut["baselines"] = {**baselines, "seeds": baselines.get("seeds", [0])[:1]}
     return cut
