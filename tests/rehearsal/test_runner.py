@@ -52,6 +52,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_rehearsal_has_the_rules_rows_and_figures_of_the_plan(root: Path, name: str):
     plan = compare.real_plan(PROJECT, name)
     assert compare.plan_differences(plan, Targets.read(root, {"experiment": name})) == []
+    names = [run.name for run in plan.runs]  # a cell of the table is found by its run's name
+    assert len(set(names)) == len(names)
 
 
 def test_trainings_are_short_whatever_their_variant(root: Path):
