@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tools.rehearsal import __main__ as rehearsal
 from tools.rehearsal import recompute
 
@@ -212,8 +213,18 @@ def call(*arguments: object) -> None:
 
 
 def test_ties_are_nobodys_mistake() -> None:
-    cell, labels = ("run", "imagenet-v2", "test"), np.zeros(10, np.int64)
+    cell, labels = ("run", "imagenet-v2", "test"), np.zeros(100, np.int64)
     right = {0.0: labels, 1.0: labels}
-    table = {cell: (10, {0.0: 0.8, 1.0: 1.0})}  # two images of ten are turned
-    assert recompute.findings(table, {cell: recompute.Told(labels, 2, right, {})})
-    assert not recompute.findings(table, {cell: recompute.Told(labels, 2, right, {0.0: 1})})
+
+    def found(turned: int, ties: int) -> list[str]:
+        table = {cell: (100, {0.0: 1 - turned / 100, 1.0: 1.0})}
+        return recompute.findings(table, {cell: recompute.Told(labels, 2, right, {0.0: ties})})
+
+    assert found(2, ties=0) and not found(2, ties=1)
+    assert found(3, ties=100)  # a model that tells nothing apart hides no mistake
+
+
+def test_classes_of_one_name_are_ties() -> None:
+    head = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # as of two missiles
+    features = torch.tensor([[3.0, 1.0], [3.0, 1.0], [1.0, 3.0]])
+    assert recompute.tied(features @ head.T, torch.tensor([0, 2, 2])) == 1
